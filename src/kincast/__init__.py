@@ -1,0 +1,67 @@
+"""Kincast: predict the future of the rows of a relational database with graph neural networks."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kincast.errors import KincastError
+    from kincast.graph.build import build_snapshot
+    from kincast.graph.open import open_snapshot
+    from kincast.predict.batch import predict_all
+    from kincast.predict.online import Predictor
+    from kincast.project import Project, read_project
+    from kincast.query.compile import compile_task
+    from kincast.registry.version import load_version
+    from kincast.report import Report
+    from kincast.schema import Schema
+    from kincast.source.open import open_source
+    from kincast.train.run import train_task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "KincastError",
+    "Predictor",
+    "Project",
+    "Report",
+    "Schema",
+    "build_snapshot",
+    "compile_task",
+    "load_version",
+    "open_snapshot",
+    "open_source",
+    "predict_all",
+    "read_project",
+    "train_task",
+]
+
+# Public name → where it is defined. Loaded on first use, so that `import kincast` costs next to nothing.
+_HOMES = {
+    "KincastError": "kincast.errors",
+    "Predictor": "kincast.predict.online",
+    "Project": "kincast.project",
+    "Report": "kincast.report",
+    "Schema": "kincast.schema",
+    "build_snapshot": "kincast.graph.build",
+    "compile_task": "kincast.query.compile",
+    "load_version": "kincast.registry.version",
+    "open_snapshot": "kincast.graph.open",
+    "open_source": "kincast.source.open",
+    "predict_all": "kincast.predict.batch",
+    "read_project": "kincast.project",
+    "train_task": "kincast.train.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kincast' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

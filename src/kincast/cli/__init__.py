@@ -1,0 +1,1 @@
+"""Cli: thin commands over the library."""

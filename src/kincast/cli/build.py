@@ -1,0 +1,35 @@
+"""Build: the rows become a snapshot, a versioned temporal graph on disk."""
+
+from __future__ import annotations
+
+import time
+
+from kincast.cli.console import Console, amount
+from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption
+
+
+def build(project: ProjectOption = HERE, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Build a snapshot of the database.
+
+    The same rows give the same snapshot.
+    """
+    from kincast.cli.workspace import Workspace
+    from kincast.clock import format_instant
+
+    console = Console(as_json=as_json, quiet=quiet)
+    workspace = Workspace.open(project)
+
+    from kincast.graph.build import build_snapshot
+
+    start = time.perf_counter()
+    with workspace.timed("build"), console.progress() as progress:
+        snapshot = build_snapshot(workspace.source(), workspace.schema(), workspace.project.snapshots, progress)
+    seconds = time.perf_counter() - start
+    rows = {name: table.num_rows for name, table in snapshot.tables.items()}
+    edges = {str(link.link): int(link.rows.size) for link in snapshot.links}
+    console.table(("table", "rows"), [(name, f"{count:,}") for name, count in rows.items()])
+    console.table(("link", "edges"), [(name, f"{count:,}") for name, count in edges.items()])
+    until = format_instant(snapshot.max_time_us)
+    total = amount(sum(rows.values()), "row")
+    console.say(f"snapshot {snapshot.id}: {total}, the latest of {until}, in {seconds:.1f} s")
+    console.result({"snapshot": snapshot.id, "rows": rows, "edges": edges, "until": until, "seconds": seconds})

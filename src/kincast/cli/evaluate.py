@@ -1,0 +1,72 @@
+"""Evaluate: a model against each baseline on the test period, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from kincast.cli.console import Console
+from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument, VersionOption
+
+if TYPE_CHECKING:
+    from kincast.registry.version import Interval, VersionInfo
+
+
+def evaluate(
+    task: TaskArgument = None,
+    version: VersionOption = None,
+    project: ProjectOption = HERE,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show a model against each baseline on the test period."""
+    from kincast.cli.workspace import Workspace
+
+    console = Console(as_json=as_json, quiet=quiet)
+    workspace = Workspace.open(project)
+    name, _ = workspace.project.task(task)
+    info = workspace.version(name, version).info
+    show_metrics(console, info, "test")
+    console.result(info.as_dict())
+
+
+def show_metrics(console: Console, info: VersionInfo, split: str) -> None:
+    """Print one row for the model, each baseline and each published figure; one column per metric.
+
+    Args:
+        console: where to.
+        info: the version.
+        split: ``train``, ``validation`` or ``test``.
+    """
+    from kincast.query.task import TaskKind
+    from kincast.train.metric import LOWER_IS_BETTER, METRICS
+
+    measured = info.metrics.get(split, {})
+    known = METRICS[TaskKind(info.kind)]
+    metrics = [*(name for name in known if name in measured), *(name for name in measured if name not in known)]
+    rows = [("graph neural network", *(_cell(measured[metric]) for metric in metrics))]
+    sign = 1 if metrics and metrics[0] in LOWER_IS_BETTER else -1
+    rivals = {name: splits.get(split, {}) for name, splits in info.baselines.items()}
+    for name, theirs in sorted(rivals.items(), key=lambda item: _rank(item[1], metrics, sign)):
+        cells = (_cell(theirs[metric]) if metric in theirs else "–" for metric in metrics)
+        rows.append((name, *cells))
+    for name, quoted in info.published.items() if split == "test" else ():
+        rows.append((f"{name} (quoted)", *(str(quoted.get(metric, "–")) for metric in metrics)))
+    console.table((info.task, *metrics), rows, title=f"{info.task}, {split} period, with 95 % intervals")
+
+
+def _rank(measured: Mapping[str, Interval], metrics: Sequence[str], sign: int) -> tuple[bool, float]:
+    """Best first by the first metric, what was not measured last."""
+    value = measured[metrics[0]].value if metrics and metrics[0] in measured else math.nan
+    return math.isnan(value), 0.0 if math.isnan(value) else sign * value
+
+
+def _cell(measured: Interval) -> str:
+    if math.isnan(measured.value):
+        return "–"
+    digits = 4 if abs(measured.value) < 10 else 2
+    text = f"{measured.value:,.{digits}f}"
+    if math.isnan(measured.low) or math.isnan(measured.high):
+        return text
+    return f"{text} [{measured.low:,.{digits}f}, {measured.high:,.{digits}f}]"

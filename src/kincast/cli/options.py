@@ -1,0 +1,27 @@
+"""Options: the arguments that several commands share, written once so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ProjectOption = Annotated[
+    Path, typer.Option("--project", "-p", metavar="DIR", help="Folder with kincast.yaml.", show_default="this folder")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+TaskArgument = Annotated[str | None, typer.Argument(metavar="[TASK]", help="Task in kincast.yaml; the only one.")]
+VersionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--version", metavar="ID", help="Model version or alias.", show_default="the champion, else the newest"
+    ),
+]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="INSTANT", help="Date or date-time, UTC.", show_default="the latest in the data"),
+]
+
+HERE = Path()

@@ -1,0 +1,41 @@
+"""Outcome: what a version had predicted for the test period, and what happened then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kincast.cli.workspace import Workspace
+    from kincast.registry.version import Version
+
+
+def test_outcome(workspace: Workspace, version: Version) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Targets [n] and scores [n] or [n, classes] of the test rows, on the snapshot the version was trained on.
+
+    Raises:
+        SnapshotError: that snapshot is gone or damaged.
+    """
+    import torch
+
+    from kincast.predict.online import Predictor
+    from kincast.project import SplitSettings
+    from kincast.query.labels import make_labels, read_labels
+    from kincast.sample.batch import Seeds
+
+    _, settings = workspace.project.task(version.info.task)
+    snapshot = workspace.snapshot(version.info.snapshot_id)
+    predictor = Predictor.load(version, snapshot, workspace.project.work / "features")
+    split = SplitSettings.model_validate(version.info.settings["split"])
+    with snapshot.open_tables() as tables:
+        if settings.labels is not None:
+            labels = read_labels(predictor.task, tables, workspace.project.folder / settings.labels, split)
+        else:
+            labels = make_labels(predictor.task, tables, split)
+    test = labels.of(2)
+    seeds = Seeds(test.entity, test.rows, test.as_of_us, test.visible_us)
+    with torch.inference_mode():
+        scores, _ = predictor.loader.score(predictor.network, predictor.objective, seeds)
+    return test.target, scores

@@ -1,0 +1,113 @@
+"""Serve: predictions and embeddings over HTTP."""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from kincast.cli.console import Console
+from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument, VersionOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kincast.predict.online import Predictor
+    from kincast.store.rows import Store
+
+_PATIENCE_S = 60.0
+
+
+def serve(
+    task: TaskArgument = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.", min=0, max=65535)] = 8321,
+    once: Annotated[bool, typer.Option("--once", help="Ask for one prediction, show the answer, and stop.")] = False,
+    version: VersionOption = None,
+    project: ProjectOption = HERE,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Answer predictions over HTTP.
+
+    On this machine only, until interrupted; the API describes itself at /docs.
+    """
+    from kincast.cli.workspace import Workspace
+
+    console = Console(as_json=as_json, quiet=quiet)
+    workspace = Workspace.open(project)
+    name, _ = workspace.project.task(task)
+    found = workspace.version(name, version)
+
+    from kincast.predict.online import Predictor
+    from kincast.serve.app import create_app
+    from kincast.serve.run import running
+    from kincast.serve.run import serve as serve_app
+
+    with console.progress() as progress:
+        predictor = Predictor.load(found, workspace.snapshot(), workspace.project.work / "features", progress)
+    app = create_app(predictor, embeddings(workspace.project.store, name))
+    if not once:
+        serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))
+        return
+    with running(app, host, 0) as url:
+        body = {"keys": [first_key(predictor)]}
+        answer = ask(url, "/v1/predict", body)
+    console.say(f"POST {url}/v1/predict {json.dumps(body)}")
+    console.say(json.dumps(answer, indent=2, ensure_ascii=False))
+    console.result({"asked": body, "answer": answer})
+
+
+def embeddings(root: Path, task: str) -> Store | None:
+    """The published embeddings of a task; None where there are none yet."""
+    from kincast.errors import StorageError
+    from kincast.store.rows import open_store
+
+    try:
+        return open_store(root, f"{task}.embeddings")
+    except StorageError:
+        return None
+
+
+def first_key(predictor: Predictor) -> Any:
+    """Key of the first row the query asks about, as JSON has it.
+
+    Raises:
+        DataError: it asks about none.
+    """
+    from kincast.errors import DataError
+
+    rows, _ = predictor.entity_rows(None)
+    if not len(rows):
+        raise DataError("the query asks about no row now", where=predictor.info.query, hint="see its filter")
+    values = predictor.snapshot.keys_of(predictor.task.entity, rows[:1]).to_pylist()[0].values()
+    parts = [value if isinstance(value, int | str) else str(value) for value in values]
+    return parts[0] if len(parts) == 1 else parts
+
+
+def ask(url: str, path: str, body: Any) -> Any:
+    """The JSON answer of a running server to a JSON request.
+
+    Raises:
+        ServeError: it answered with an error.
+    """
+    from kincast.errors import ServeError
+
+    place = urlsplit(url)
+    connection = HTTPConnection(str(place.hostname), place.port, timeout=_PATIENCE_S)
+    try:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode()
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise ServeError(f"it answered {response.status}: {text[:300]}", where=url + path)
+    return json.loads(text)
+
+
+def _announce(console: Console, url: str, version_id: str) -> None:
+    console.say(f"serving {version_id} at {url}; what can be asked: {url}/docs; stop with Ctrl-C")

@@ -1,0 +1,44 @@
+"""Train: a task and a snapshot become a model version, compared with its baselines."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kincast.cli.console import Console
+from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument
+
+
+def train(
+    task: TaskArgument = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped training was.")] = False,
+    project: ProjectOption = HERE,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a graph neural network and its baselines."""
+    from kincast.cli.check import giveaways, show_report
+    from kincast.cli.evaluate import show_metrics
+    from kincast.cli.workspace import Workspace
+    from kincast.report import Verdict
+
+    console = Console(as_json=as_json, quiet=quiet)
+    workspace = Workspace.open(project)
+
+    from kincast.train.run import train_task
+
+    name, _ = workspace.project.task(task)
+    snapshot = workspace.snapshot()
+    suspicious = giveaways(workspace, name, snapshot)
+    workspace.note(f"giveaway/{name}", suspicious.as_dict())
+    if suspicious.verdict is not Verdict.OK:
+        show_report(console, suspicious)
+    with workspace.timed(f"train {name}"), console.progress() as progress:
+        version = train_task(workspace.project, name, snapshot=snapshot, resume=resume, progress=progress)
+    registry = workspace.registry()
+    registry.register(version)
+    registry.set(name, "challenger", version.info.id)
+    show_metrics(console, version.info, "validation")
+    console.say(f"version {version.info.id}, its weights from epoch {version.info.best_epoch}; next: kincast evaluate")
+    console.result(version.info.as_dict())

@@ -1,0 +1,1 @@
+"""Feature: columns to numbers; statistics fitted on the training period only."""

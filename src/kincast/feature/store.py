@@ -1,0 +1,100 @@
+"""Store: encoded features on disk, memory-mapped, gathered by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kincast.atomic import publish_folder
+from kincast.feature import convert
+from kincast.feature.spec import FeatureSpec, TableSpec
+from kincast.graph.snapshot import Snapshot
+from kincast.progress import Progress, silent
+
+
+@dataclass(frozen=True, slots=True)
+class TableFeatures:
+    """Encoded inputs of one table, row for row.
+
+    Attributes:
+        numeric: float32 [num_rows, numeric_width].
+        codes: int32 [num_rows, categorical columns].
+        instants_us: int64 [num_rows, instant columns]; ``convert.NO_INSTANT`` where missing.
+        time_us: int64 [num_rows] row times; None for a timeless table.
+    """
+
+    numeric: NDArray[np.float32]
+    codes: NDArray[np.int32]
+    instants_us: NDArray[np.int64]
+    time_us: NDArray[np.int64] | None
+
+
+def open_features(snapshot: Snapshot, spec: FeatureSpec, root: Path, progress: Progress = silent) -> FeatureStore:
+    """Open the encoded features of a snapshot under a spec, encoding them first where that has not been done.
+
+    Args:
+        snapshot: the rows.
+        spec: the inputs with their fitted statistics.
+        root: folder of all encoded features; one folder for each (snapshot, spec).
+
+    Raises:
+        StorageError: the disk refused; nothing half-written stays.
+    """
+    folder = root / f"{snapshot.id}-{spec.digest}"
+    if not folder.is_dir():
+        with publish_folder(folder) as draft:
+            for done, table in enumerate(spec.tables):
+                progress("encode features", done, len(spec.tables))
+                encoded = encode_table(snapshot, table)
+                stem = _index(spec, table)
+                np.save(draft / f"{stem}.numeric.npy", encoded.numeric, allow_pickle=False)
+                np.save(draft / f"{stem}.codes.npy", encoded.codes, allow_pickle=False)
+                np.save(draft / f"{stem}.instants.npy", encoded.instants_us, allow_pickle=False)
+            progress("encode features", len(spec.tables), len(spec.tables))
+    return FeatureStore(snapshot, spec, folder)
+
+
+class FeatureStore:
+    """Encoded features of every table of one snapshot, memory-mapped."""
+
+    def __init__(self, snapshot: Snapshot, spec: FeatureSpec, folder: Path) -> None:
+        self.spec = spec
+        self.snapshot = snapshot
+        self.folder = folder
+        self.tables = {table.table: self._open(table) for table in spec.tables}
+
+    def _open(self, table: TableSpec) -> TableFeatures:
+        stem = _index(self.spec, table)
+        numeric, codes, instants_us = (
+            np.load(self.folder / f"{stem}.{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("numeric", "codes", "instants")
+        )
+        return TableFeatures(numeric, codes, instants_us, self.snapshot.tables[table.table].time_us)
+
+
+def encode_table(snapshot: Snapshot, spec: TableSpec) -> TableFeatures:
+    """Encode all rows of one table in memory."""
+    num_rows = snapshot.tables[spec.table].num_rows
+    time_us = snapshot.tables[spec.table].time_us
+    rows = snapshot.columns(spec.table, spec.columns)
+    numeric = [convert.scaled(convert.as_floats(rows[part.column]), part) for part in spec.numeric]
+    numeric += [convert.item_flags(convert.as_lists(rows[p.column], p.separator), p.items) for p in spec.items]
+    numeric += [convert.hashed_words(convert.as_texts(rows[part.column]), part.width) for part in spec.text]
+    if spec.calendar and time_us is not None:
+        numeric.append(convert.calendar(time_us))
+    codes = [convert.codes_of(convert.as_texts(rows[part.column]), part.categories) for part in spec.categorical]
+    instants = [convert.as_instants(rows[part.column]) for part in spec.instants]
+    return TableFeatures(
+        numeric=np.concatenate(numeric, axis=1) if numeric else np.zeros((num_rows, 0), np.float32),
+        codes=np.stack(codes, axis=1) if codes else np.zeros((num_rows, 0), np.int32),
+        instants_us=np.stack(instants, axis=1) if instants else np.zeros((num_rows, 0), np.int64),
+        time_us=time_us,
+    )
+
+
+def _index(spec: FeatureSpec, table: TableSpec) -> str:
+    """Names of files do not depend on what users call their tables."""
+    return f"{spec.tables.index(table):04d}"

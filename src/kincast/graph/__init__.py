@@ -1,0 +1,1 @@
+"""Graph: tables to a versioned temporal snapshot; keys to rows and back."""

@@ -1,0 +1,174 @@
+"""Publish: how a finished folder becomes a version at one instant, or not at all.
+
+A builder works in ``.building-<token>`` beside the versions and holds a lock on ``.building-<token>.lock`` while it
+lives. Publication renames the folder to its id and then replaces the file ``current``, both under the lock ``.lock``.
+A crash at any instant leaves the last good version current; what a dead builder left is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kincast.atomic import storage_errors
+from kincast.errors import SnapshotError
+from kincast.graph.manifest import MANIFEST_FILE, Manifest, check_hashes, read_manifest
+
+CURRENT_FILE = "current"
+_BUILDING = ".building-"
+_LOCK_FILE = ".lock"
+
+
+@contextmanager
+def building(root: Path) -> Iterator[Path]:
+    """An empty folder to build a version in; it is gone afterwards unless it was published.
+
+    Raises:
+        StorageError: the disk refused any write inside, whoever made it.
+    """
+    folder = root / f"{_BUILDING}{uuid.uuid4().hex}"
+    lock = folder.with_suffix(".lock")
+    with storage_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            with _root_lock(root):
+                _remove_stale(root)
+                held = lock.open("w")
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with held:
+                folder.mkdir()
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                lock.unlink()
+
+
+def publish(root: Path, folder: Path, manifest: Manifest) -> None:
+    """Make a built folder the current version; if that version is there already and sound, only point at it.
+
+    Args:
+        root: folder of all versions.
+        folder: from ``building``, all files of the version in it but the manifest.
+        manifest: describes them.
+
+    Raises:
+        OSError: the disk refused (``building`` turns it into StorageError); the current version is as before.
+    """
+    write_text(folder / MANIFEST_FILE, manifest.to_json())
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)
+    version = root / manifest.id
+    pointer = folder.with_suffix(".current")
+    with _root_lock(root):
+        try:
+            write_text(pointer, manifest.id + "\n")
+            sync(pointer)
+            placed = not _is_sound(version)
+            if placed:
+                _discard(version, folder.with_suffix(".damaged"))
+                rename(folder, version)
+            try:
+                sync(root)
+                rename(pointer, root / CURRENT_FILE)
+            except BaseException:
+                if placed:
+                    rename(version, folder)
+                raise
+            # Published. Were this to fail, a crash could at worst bring back the version before.
+            with suppress(OSError):
+                sync(root)
+        finally:
+            with suppress(OSError):
+                pointer.unlink(missing_ok=True)
+
+
+def save_array(path: Path, values: NDArray[Any]) -> None:
+    """Write a ``.npy`` file without pickled objects."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, values, allow_pickle=False)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file."""
+    path.write_text(text, encoding="utf-8")
+
+
+def rename(path: Path, target: Path) -> None:
+    """Move a file or folder within the disk in one step, over a file that is there."""
+    os.rename(path, target)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder's list of names is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_current(root: Path) -> str:
+    """The id of the current version.
+
+    Raises:
+        SnapshotError: there is none yet, or the file that names it is damaged.
+    """
+    path = root / CURRENT_FILE
+    try:
+        text = path.read_bytes()
+    except OSError:
+        hint = "build one with: kincast build"
+        raise SnapshotError("there is no snapshot yet", where=str(root), hint=hint) from None
+    version = text[:16].decode("ascii", "replace")
+    if text != f"{version}\n".encode("ascii", "replace") or not is_id(version):
+        raise SnapshotError("is damaged: it does not name a snapshot", where=str(path), hint="run: kincast build")
+    return version
+
+
+def is_id(text: str) -> bool:
+    """True for 16 lower-case hexadecimal digits."""
+    return len(text) == 16 and set(text) <= set("0123456789abcdef")
+
+
+@contextmanager
+def _root_lock(root: Path) -> Iterator[None]:
+    with (root / _LOCK_FILE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_stale(root: Path) -> None:
+    """Remove what builders left that no longer live: their lock can be had. Needs the root lock."""
+    for path in root.glob(f"{_BUILDING}*.lock"):
+        with suppress(OSError), path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in root.glob(f"{path.stem}*"):
+                if left != path:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            path.unlink()
+
+
+def _is_sound(version: Path) -> bool:
+    try:
+        check_hashes(version, read_manifest(version))
+    except SnapshotError:
+        return False
+    return True
+
+
+def _discard(version: Path, aside: Path) -> None:
+    """Move a damaged version out of the way in one step, then delete it; readers that hold it open are not hurt."""
+    if version.exists():
+        rename(version, aside)
+        shutil.rmtree(aside, ignore_errors=True)

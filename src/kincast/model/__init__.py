@@ -1,0 +1,1 @@
+"""Model: encoders, message passing and heads as plain modules."""

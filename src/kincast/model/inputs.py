@@ -1,0 +1,111 @@
+"""Inputs: a sampled batch as tensors: features per table, ages, and the edges of each hop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kincast.clock import DAY_US
+from kincast.feature.convert import NO_INSTANT
+from kincast.feature.store import FeatureStore, TableFeatures
+from kincast.sample.batch import Batch, Block
+from kincast.sample.edge import EdgeType
+
+
+@dataclass(frozen=True, slots=True)
+class TableInputs:
+    """Features of the local rows of one table.
+
+    Attributes:
+        numeric: float32 [n, numeric_width].
+        codes: int64 [n, categorical columns].
+        ages: float32 [n, 1 + instant columns]: days from the row's time, and from each instant, to the seed's
+            as-of; NaN where there is none.
+    """
+
+    numeric: Tensor
+    codes: Tensor
+    ages: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeInputs:
+    """One hop along one edge type: neighbours of a contiguous frontier, contiguous themselves.
+
+    Attributes:
+        hop: from 1.
+        edge: the direction followed.
+        dst_start, num_dst: the frontier's local rows in ``edge.table``.
+        src_start: first neighbour's local row in ``edge.other``.
+        offsets: [num_dst + 1] int64.
+        num_visible: float32 [num_dst] how many neighbours could be seen before the fanout cut them.
+    """
+
+    hop: int
+    edge: EdgeType
+    dst_start: int
+    num_dst: int
+    src_start: int
+    offsets: Tensor
+    num_visible: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything a network reads of one batch."""
+
+    num_seeds: int
+    seed_table: str
+    tables: dict[str, TableInputs]
+    hop_offsets: dict[str, tuple[int, ...]]
+    edges: tuple[EdgeInputs, ...]
+
+    @property
+    def num_hops(self) -> int:
+        """Links away from the seeds at most."""
+        return len(next(iter(self.hop_offsets.values()))) - 2
+
+
+def make_inputs(batch: Batch, features: FeatureStore) -> Inputs:
+    """Gather the features of every sampled row."""
+    return Inputs(
+        num_seeds=len(batch.seeds),
+        seed_table=batch.seeds.table,
+        tables={
+            name: _table_inputs(features.tables[name], rows, batch.seeds.as_of_us[batch.seed[name]])
+            for name, rows in batch.rows.items()
+        },
+        hop_offsets={name: tuple(int(offset) for offset in offsets) for name, offsets in batch.hop_offsets.items()},
+        edges=tuple(_edge_inputs(block) for block in batch.blocks),
+    )
+
+
+def _table_inputs(features: TableFeatures, rows: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> TableInputs:
+    ages = np.empty((len(rows), 1 + features.instants_us.shape[1]), dtype=np.float32)
+    ages[:, 0] = np.nan if features.time_us is None else (as_of_us - features.time_us[rows]) / DAY_US
+    if features.instants_us.shape[1]:
+        instants = features.instants_us[rows]
+        missing = instants == NO_INSTANT
+        ages[:, 1:] = (as_of_us[:, None] - np.where(missing, 0, instants)) / DAY_US
+        ages[:, 1:][missing] = np.nan
+    return TableInputs(
+        numeric=torch.from_numpy(features.numeric[rows]),
+        codes=torch.from_numpy(features.codes[rows].astype(np.int64)),
+        ages=torch.from_numpy(ages),
+    )
+
+
+def _edge_inputs(block: Block) -> EdgeInputs:
+    return EdgeInputs(
+        hop=block.hop,
+        edge=block.edge,
+        dst_start=block.dst_start,
+        num_dst=block.num_dst,
+        src_start=block.src_start,
+        offsets=torch.from_numpy(block.offsets),
+        num_visible=torch.from_numpy(block.num_visible.astype(np.float32)),
+    )

@@ -1,0 +1,101 @@
+"""Network: encoders, layers and head as one module from sampled inputs to scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kincast.feature.spec import FeatureSpec
+from kincast.model.encode import TableEncoder
+from kincast.model.inputs import Inputs
+from kincast.model.layer import MessageLayer
+from kincast.project import ModelSettings
+from kincast.sample.edge import edge_types, fanout_table
+from kincast.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a network says about the seeds.
+
+    Attributes:
+        outputs: [num_seeds, num_outputs] before the task's link function.
+        embeddings: [num_seeds, channels] the seeds' last hidden vectors.
+    """
+
+    outputs: Tensor
+    embeddings: Tensor
+
+
+class Network(nn.Module):
+    """Heterogeneous message passing over the sampled neighbourhood of each seed.
+
+    Layer ``l`` of ``L`` reads at most as many neighbours of *every* row as the fanout of hop ``L - l + 1`` allows, so
+    that a row's vector after a layer depends on the row and the instant alone, not on how far from a seed it was met.
+
+    Args:
+        schema: tables and links.
+        spec: inputs of each table.
+        settings: widths, fanouts, aggregations.
+        num_outputs: of the head.
+    """
+
+    def __init__(self, schema: Schema, spec: FeatureSpec, settings: ModelSettings, num_outputs: int) -> None:
+        super().__init__()
+        edges = edge_types(schema)
+        tables = [table.name for table in schema]
+        self.num_layers = settings.num_hops
+        self.fanouts: np.ndarray[tuple[int, int], np.dtype[np.int64]] = fanout_table(
+            edges, settings.fanout, settings.fanout_overrides
+        )
+        self.edge_index = {edge.name: index for index, edge in enumerate(edges)}
+        self.tables = tables
+        self.encoders = nn.ModuleList(TableEncoder(spec.table(name), settings.channels) for name in tables)
+        self.layers = nn.ModuleList(
+            MessageLayer(tables, edges, settings.channels, settings.aggregations, settings.dropout)
+            for _ in range(self.num_layers)
+        )
+        self.head = nn.Sequential(
+            nn.Linear(settings.channels, settings.channels),
+            nn.ReLU(),
+            nn.Dropout(settings.dropout),
+            nn.Linear(settings.channels, num_outputs),
+        )
+
+    def forward(self, inputs: Inputs) -> Scores:
+        """Scores of the batch's seeds."""
+        hidden = {
+            name: encoder(inputs.tables[name])
+            for name, encoder in zip(self.tables, self.encoders, strict=True)
+            if len(inputs.tables[name].ages)
+        }
+        for number, layer in enumerate(self.layers, start=1):
+            last_hop = self.num_layers - number  # rows farther away are no longer needed
+            num_rows = {name: inputs.hop_offsets[name][last_hop + 1] for name in self.tables}
+            fanouts = self.fanouts[:, last_hop]
+            edges = [
+                (edge, int(fanouts[self.edge_index[edge.edge.name]]))
+                for edge in inputs.edges
+                if edge.hop <= last_hop + 1
+            ]
+            hidden = layer(hidden, num_rows, edges)
+        embeddings = hidden[inputs.seed_table][: inputs.num_seeds]
+        return Scores(self.head(embeddings), embeddings)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trained weights."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def weights_of(network: nn.Module) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    """A copy of all weights as NumPy arrays by name."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in network.state_dict().items()}
+
+
+def load_weights(network: nn.Module, weights: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> None:
+    """Put weights back; names and shapes must fit."""
+    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})

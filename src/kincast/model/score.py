@@ -1,0 +1,105 @@
+"""Score: seeds to inputs by loader threads, and inputs to scores; the one path of training, batch and online use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kincast.feature.store import FeatureStore
+from kincast.graph.snapshot import Snapshot
+from kincast.model.inputs import Inputs, make_inputs
+from kincast.model.network import Network
+from kincast.model.objective import Objective
+from kincast.progress import Progress, silent
+from kincast.project import ModelSettings
+from kincast.sample.batch import Batch, Seeds
+from kincast.sample.loader import Loader
+from kincast.sample.sampler import Sampler
+
+SCORE_BATCH = 1024
+
+
+class InputLoader:
+    """Seeds to what a network reads.
+
+    Args:
+        snapshot: the rows.
+        features: their encoded features.
+        settings: fanouts and sampling strategy.
+        seed: of the draws.
+        num_threads: that sample ahead; by default one less than the processors, at most 4.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        features: FeatureStore,
+        settings: ModelSettings,
+        seed: int,
+        num_threads: int | None = None,
+    ) -> None:
+        self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
+        self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
+        self._fixed = self._sampler(None)
+
+    def with_settings(self, settings: ModelSettings) -> InputLoader:
+        """The same over other fanouts or another strategy."""
+        return InputLoader(self.snapshot, self.features, settings, self.seed, self.num_threads)
+
+    def inputs(self, seeds: Seeds) -> Inputs:
+        """Inputs of the seeds in one batch, with neighbours that depend on the rows alone."""
+        return make_inputs(self._fixed.sample(seeds), self.features)
+
+    def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
+        """Inputs of all seeds, in order, prepared ahead.
+
+        Args:
+            seeds: all of them.
+            batch_size: seeds per batch.
+            redraw: another number, other neighbours where they are drawn; None as ``inputs`` does it.
+        """
+        sampler = self._fixed if redraw is None else self._sampler(redraw)
+        threads = self.num_threads if len(seeds) > batch_size else 0
+        yield from Loader(sampler, seeds, batch_size, self._prepare, num_threads=threads)
+
+    def score(
+        self, network: Network, objective: Objective, seeds: Seeds, progress: Progress = silent
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Scores and embeddings of all seeds.
+
+        Returns:
+            scores [n] or [n, classes] as ``Objective.scores`` gives them, and embeddings [n, channels].
+        """
+        network.eval()
+        outputs, embeddings, done = [], [], 0
+        with torch.inference_mode():
+            for inputs in self.batches(seeds, SCORE_BATCH):
+                result = network(inputs)
+                outputs.append(result.outputs)
+                embeddings.append(result.embeddings.numpy())
+                done += inputs.num_seeds
+                progress("score", done, len(seeds))
+        if not outputs:
+            width = self.settings.channels
+            return objective.scores(torch.zeros(0, objective.num_outputs)), np.zeros((0, width), np.float32)
+        return objective.scores(torch.cat(outputs)), np.concatenate(embeddings)
+
+    def _sampler(self, redraw: int | None) -> Sampler:
+        settings = self.settings
+        keyed_by = "row" if redraw is None else "seed"
+        return Sampler(
+            self.snapshot,
+            settings.fanout,
+            settings.fanout_overrides,
+            settings.sampling,
+            self.seed,
+            redraw=redraw or 0,
+            keyed_by=keyed_by,
+        )
+
+    def _prepare(self, batch: Batch) -> Inputs:
+        return make_inputs(batch, self.features)

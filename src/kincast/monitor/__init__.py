@@ -1,0 +1,1 @@
+"""Monitor: drift of new data against what a model was trained on."""

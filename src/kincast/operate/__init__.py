@@ -1,0 +1,1 @@
+"""Operate: gates and promotion of model versions."""

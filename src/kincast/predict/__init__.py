@@ -1,0 +1,1 @@
+"""Predict: batch and online predictions from one code path."""

@@ -1,0 +1,62 @@
+"""Batch: predictions and embeddings of all rows that a query asks about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kincast.graph.snapshot import Snapshot
+from kincast.predict.online import Predictions, Predictor
+from kincast.progress import Progress, silent
+from kincast.project import Project
+from kincast.registry.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """Predictions with the embeddings they were made from.
+
+    Attributes:
+        predictions: scores by the user's own keys.
+        embeddings: float32 [n, channels], row for row.
+    """
+
+    predictions: Predictions
+    embeddings: NDArray[np.float32]
+
+
+def predict_all(
+    project: Project,
+    version: Version,
+    *,
+    snapshot: Snapshot,
+    as_of_us: int | None = None,
+    keys: Sequence[Any] | None = None,
+    progress: Progress = silent,
+) -> BatchResult:
+    """Score every row the query asks about, in the order of the snapshot, or just those keys in their order.
+
+    Args:
+        project: its folders.
+        version: the trained version.
+        snapshot: the rows.
+        as_of_us: the instant; the latest in the target's tables when None.
+        keys: scalars, or tuples for composite keys.
+        progress: told after each batch.
+
+    Raises:
+        VersionError: the version was trained on another schema.
+        KeyNotFoundError: a key that no row has at the instant.
+    """
+    predictor = Predictor.load(version, snapshot, project.work / "features", progress)
+    if keys is None:
+        rows, instant = predictor.entity_rows(as_of_us)
+    else:
+        instant = predictor.default_as_of() if as_of_us is None else as_of_us
+        rows = predictor.rows_at(keys, instant)
+    scores, embeddings = predictor.score_rows(rows, instant, progress)
+    return BatchResult(predictor.as_predictions(rows, instant, scores), embeddings)

@@ -1,0 +1,180 @@
+"""Online: a trained version over a snapshot, answering for single rows at any instant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from kincast.clock import format_instant
+from kincast.errors import KeyNotFoundError, VersionError
+from kincast.feature.spec import FeatureSpec
+from kincast.feature.store import FeatureStore, open_features
+from kincast.graph.snapshot import Snapshot
+from kincast.model.network import Network, load_weights
+from kincast.model.objective import Objective
+from kincast.model.score import InputLoader
+from kincast.progress import Progress, silent
+from kincast.project import ModelSettings, SplitSettings
+from kincast.query.compile import compile_task
+from kincast.query.labels import prediction_seeds
+from kincast.query.task import Task, TaskKind
+from kincast.registry.version import Version, VersionInfo
+from kincast.sample.batch import Seeds
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Scores of rows at one instant.
+
+    Attributes:
+        keys: key columns, in the order asked for.
+        as_of_us: the instant.
+        scores: [n] probability of the positive class, or value; [n, classes] probabilities for multiclass.
+        classes: names of the classes; empty for regression.
+        kind: of the task.
+    """
+
+    keys: pa.Table
+    as_of_us: int
+    scores: NDArray[np.float64]
+    classes: tuple[str, ...]
+    kind: TaskKind
+
+    def as_table(self) -> pa.Table:
+        """Key columns, ``as_of``, then ``score`` or ``value``, or ``class`` and one ``score_<class>`` each."""
+        table = self.keys
+        instant = pa.array(np.full(len(self.scores), self.as_of_us), pa.int64()).cast(pa.timestamp("us"))
+        table = table.append_column("as_of", instant)
+        if self.kind is TaskKind.BINARY:
+            return table.append_column("score", pa.array(self.scores))
+        if self.kind is TaskKind.REGRESSION:
+            return table.append_column("value", pa.array(self.scores))
+        best = self.scores.argmax(axis=1) if len(self.scores) else np.zeros(0, np.int64)
+        table = table.append_column("class", pa.array([self.classes[code] for code in best], pa.string()))
+        for code, name in enumerate(self.classes):
+            table = table.append_column(f"score_{name}", pa.array(self.scores[:, code]))
+        return table
+
+
+class Predictor:
+    """A version ready to answer; safe to call from several threads.
+
+    Attributes:
+        version: the trained version.
+        snapshot: the rows it answers from.
+        task: its checked query.
+    """
+
+    def __init__(self, version: Version, snapshot: Snapshot, features: FeatureStore) -> None:
+        self.version, self.snapshot = version, snapshot
+        self.task: Task = compile_task(version.info.query, snapshot.schema)
+        model = ModelSettings.model_validate(version.info.settings["model"])
+        self.objective = Objective.from_dict(version.features["objective"])
+        self.network = Network(snapshot.schema, features.spec, model, self.objective.num_outputs)
+        load_weights(self.network, version.weights())
+        self.network.eval()
+        seed = int(version.info.settings["train"]["seed"])
+        self.loader = InputLoader(snapshot, features, model, seed)
+        self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
+
+    @staticmethod
+    def load(version: Version, snapshot: Snapshot, features_root: Path, progress: Progress = silent) -> Predictor:
+        """Open a version over a snapshot of the same schema.
+
+        Args:
+            version: the trained version.
+            snapshot: the rows to answer from; newer than the training snapshot is fine.
+            features_root: folder of encoded features; encoded there first where that has not been done.
+            progress: told while features are encoded.
+
+        Raises:
+            VersionError: the snapshot has another schema than the version.
+        """
+        if version.info.schema.digest != snapshot.schema.digest:
+            raise VersionError(
+                f"version {version.info.id} was trained on another schema than snapshot {snapshot.id} has",
+                where=str(version.folder),
+                hint="train again on the new schema",
+            )
+        spec = FeatureSpec.from_dict(version.features["spec"])
+        return Predictor(version, snapshot, open_features(snapshot, spec, features_root, progress))
+
+    @property
+    def info(self) -> VersionInfo:
+        """What is known of the version."""
+        return self.version.info
+
+    def default_as_of(self) -> int:
+        """The latest instant that the facts of the target tables reach."""
+        tables = self.task.fact_tables or (self.task.entity,)
+        times = [self.snapshot.tables[name].time_us for name in tables]
+        latest = [int(time_us[-1]) for time_us in times if time_us is not None and len(time_us)]
+        return max(latest, default=self.snapshot.max_time_us)
+
+    def predict(self, keys: Sequence[Any], as_of_us: int | None = None) -> Predictions:
+        """Scores of the rows with those keys.
+
+        Args:
+            keys: scalars, or tuples for composite keys.
+            as_of_us: the instant; ``default_as_of`` when None.
+
+        Raises:
+            KeyNotFoundError: a key that no row has, or whose row does not exist at the instant.
+        """
+        instant = self.default_as_of() if as_of_us is None else as_of_us
+        return self.predict_rows(self.rows_at(keys, instant), instant)
+
+    def embed(self, keys: Sequence[Any], as_of_us: int | None = None) -> NDArray[np.float32]:
+        """Embeddings [n, channels] of the rows with those keys; arguments and errors as ``predict``."""
+        instant = self.default_as_of() if as_of_us is None else as_of_us
+        return self.score_rows(self.rows_at(keys, instant), instant)[1]
+
+    def predict_rows(self, rows: NDArray[np.int64], as_of_us: int, progress: Progress = silent) -> Predictions:
+        """Scores of snapshot rows of the entity table."""
+        scores, _ = self.score_rows(rows, as_of_us, progress)
+        return self.as_predictions(rows, as_of_us, scores)
+
+    def as_predictions(self, rows: NDArray[np.int64], as_of_us: int, scores: NDArray[np.float64]) -> Predictions:
+        """Scores of rows with the user's own keys."""
+        keys = self.snapshot.keys_of(self.task.entity, rows)
+        return Predictions(keys, as_of_us, scores, self.info.classes, self.task.kind)
+
+    def score_rows(
+        self, rows: NDArray[np.int64], as_of_us: int, progress: Progress = silent
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Scores and embeddings of snapshot rows of the entity table."""
+        instants = np.full(len(rows), as_of_us, np.int64)
+        visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
+        seeds = Seeds(self.task.entity, rows, instants, visible)
+        with torch.inference_mode():
+            return self.loader.score(self.network, self.objective, seeds, progress)
+
+    def entity_rows(self, as_of_us: int | None) -> tuple[NDArray[np.int64], int]:
+        """All rows that the query asks about at an instant, and the instant."""
+        with self.snapshot.open_tables() as tables:
+            return prediction_seeds(self.task, tables, as_of_us)
+
+    def rows_at(self, keys: Sequence[Any], as_of_us: int) -> NDArray[np.int64]:
+        """[n] int64 snapshot rows of those keys, all existing at the instant; errors as ``predict``."""
+        entity = self.snapshot.tables[self.task.entity]
+        rows = self.snapshot.rows_of(self.task.entity, keys)
+        absent = rows < 0
+        reason = "have no row"
+        if not absent.any():
+            if entity.time_us is not None:
+                absent |= entity.time_us[rows] > as_of_us
+            if entity.end_us is not None:
+                absent |= entity.end_us[rows] <= as_of_us
+            reason = f"do not exist as of {format_instant(as_of_us)}"
+        if absent.any():
+            samples = ", ".join(str(keys[place]) for place in np.flatnonzero(absent)[:3])
+            what = f"{int(absent.sum())} of {len(keys)} keys {reason}: {samples}"
+            raise KeyNotFoundError(what, where=self.task.entity)
+        return rows

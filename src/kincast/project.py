@@ -1,0 +1,234 @@
+"""Project: the file ``kincast.yaml`` as frozen, checked settings, and the paths that follow from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from kincast.clock import Span, parse_instant, parse_span
+from kincast.errors import KincastError, ProjectError
+
+PROJECT_FILE = "kincast.yaml"
+
+
+def _span(value: Any) -> Any:
+    return parse_span(value) if isinstance(value, str) else value
+
+
+def _instant(value: Any) -> Any:
+    # YAML reads bare dates as dates; their text is ISO.
+    return parse_instant(str(value)) if value is not None and not isinstance(value, int) else value
+
+
+def _word(value: Any) -> Any:
+    return str(value) if isinstance(value, int) else value
+
+
+SpanField = Annotated[Span, BeforeValidator(_span)]
+InstantField = Annotated[int, BeforeValidator(_instant)]
+Text = Annotated[str, BeforeValidator(_word)]
+
+
+class Settings(BaseModel):
+    """Base of every settings block: frozen, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class SplitSettings(Settings):
+    """Which instants a task is trained and judged at.
+
+    Without start dates the newest complete window is the last test window and everything steps back from it.
+
+    Attributes:
+        step: distance between training anchors; the length of the target window by default.
+        eval_step: distance between validation anchors and between test anchors; the window's length by default.
+        validation_windows: number of validation anchors.
+        test_windows: number of test anchors.
+        train_start_us: no training anchor before it.
+        validation_start_us: first validation anchor; then they step forward.
+        test_start_us: first test anchor; then they step forward.
+        freeze_us: no fact after it is seen by any prediction, whatever its as-of instant.
+    """
+
+    step: SpanField | None = None
+    eval_step: SpanField | None = None
+    validation_windows: int = Field(1, ge=1, le=10_000)
+    test_windows: int = Field(1, ge=1, le=10_000)
+    train_start_us: InstantField | None = Field(None, alias="train_start")
+    validation_start_us: InstantField | None = Field(None, alias="validation_start")
+    test_start_us: InstantField | None = Field(None, alias="test_start")
+    freeze_us: InstantField | None = Field(None, alias="freeze")
+
+    @model_validator(mode="after")
+    def _both_starts(self) -> SplitSettings:
+        if (self.validation_start_us is None) != (self.test_start_us is None):
+            raise ValueError("validation_start and test_start go together")
+        starts = (self.validation_start_us, self.test_start_us)
+        if starts[0] is not None and starts[1] is not None and starts[0] >= starts[1]:
+            raise ValueError("validation_start must come before test_start")
+        return self
+
+
+class ModelSettings(Settings):
+    """The shape of the network and of the neighbourhoods it reads.
+
+    Attributes:
+        channels: width of every hidden vector.
+        fanout: neighbours per hop for each link; its length is the number of hops.
+        fanout_overrides: per link, as ``customers.customer_id->orders.customer_id``, one number per hop.
+        sampling: ``last`` takes the newest neighbours, ``uniform`` draws among all visible ones.
+        aggregations: how neighbours are combined.
+        dropout: share of hidden values dropped while training.
+    """
+
+    channels: int = Field(64, ge=2, le=1024)
+    fanout: tuple[int, ...] = Field((16, 16), min_length=1, max_length=6)
+    fanout_overrides: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    sampling: str = Field("last", pattern="^(last|uniform)$")
+    aggregations: tuple[str, ...] = ("sum", "mean", "max")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+    @property
+    def num_hops(self) -> int:
+        """How many links away the network reads."""
+        return len(self.fanout)
+
+
+class TrainSettings(Settings):
+    """How the network is trained.
+
+    Attributes:
+        max_epochs: passes over the training seeds at most.
+        max_steps_per_epoch: batches per pass at most.
+        batch_size: seeds per step.
+        learning_rate: peak rate of AdamW.
+        weight_decay: of AdamW.
+        patience: epochs without a better validation metric before stopping.
+        class_weights: weight classes by inverse frequency.
+        seed: of every random draw.
+        num_threads: loader threads; None picks by the machine.
+    """
+
+    max_epochs: int = Field(12, ge=1)
+    max_steps_per_epoch: int = Field(400, ge=1)
+    batch_size: int = Field(512, ge=1, le=65_536)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    patience: int = Field(4, ge=1)
+    class_weights: bool = False
+    seed: int = 0
+    num_threads: int | None = Field(None, ge=1)
+
+
+class TaskSettings(Settings):
+    """One thing to predict: a query, or a label table of the user's, with its plan.
+
+    Attributes:
+        query: the predictive query.
+        labels: Parquet or CSV file with the entity's key columns, ``as_of``, ``target`` and ``split``
+            (train, validation, test), used instead of computing labels; the query still says what they mean.
+        published: metrics published by others, name → metric → text, printed beside ours and marked as quoted.
+    """
+
+    query: str
+    labels: Path | None = None
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    published: dict[str, dict[str, Text | float]] = Field(default_factory=dict)
+
+
+class Project(Settings):
+    """A project: one database, its schema card and what to predict from it.
+
+    Attributes:
+        folder: where ``kincast.yaml`` lies; relative paths start here.
+        source: path or URL of the database.
+        schema_card: path of the schema card.
+        tasks: name → what to predict.
+    """
+
+    folder: Path
+    source: str
+    schema_card: Path = Field(Path("schema.yaml"), alias="schema")
+    tasks: dict[str, TaskSettings] = Field(default_factory=dict)
+
+    @property
+    def card_path(self) -> Path:
+        """Absolute path of the schema card."""
+        return self.folder / self.schema_card
+
+    @property
+    def work(self) -> Path:
+        """Folder of everything Kincast makes for this project."""
+        return self.folder / ".kincast"
+
+    @property
+    def snapshots(self) -> Path:
+        """Folder of snapshot versions."""
+        return self.work / "snapshots"
+
+    @property
+    def versions(self) -> Path:
+        """Folder of model versions."""
+        return self.work / "versions"
+
+    @property
+    def store(self) -> Path:
+        """Folder of predictions and embeddings."""
+        return self.work / "store"
+
+    @property
+    def tracking_url(self) -> str:
+        """Local MLflow database, used unless ``MLFLOW_TRACKING_URI`` is set."""
+        return f"sqlite:///{(self.work / 'mlflow.db').resolve()}"
+
+    def task(self, name: str | None = None) -> tuple[str, TaskSettings]:
+        """The task of that name, or the only one.
+
+        Raises:
+            ProjectError: there is none of that name, or several and no name.
+        """
+        if name is None and len(self.tasks) == 1:
+            return next(iter(self.tasks.items()))
+        if name in self.tasks:
+            return name, self.tasks[name]
+        names = ", ".join(self.tasks) or "none yet"
+        what = (
+            f"there is no task '{name}'" if name else "the task's name is needed" if self.tasks else "there is no task"
+        )
+        raise ProjectError(what, where=str(self.folder / PROJECT_FILE), hint=f"tasks: {names}")
+
+
+def read_project(folder: Path) -> Project:
+    """Read ``kincast.yaml`` in a folder.
+
+    Raises:
+        ProjectError: it is not there, not YAML, or has unknown or wrong settings.
+    """
+    path = folder / PROJECT_FILE
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = "kincast init PATH_OR_URL"
+        raise ProjectError("there is no project here", where=str(path), hint=hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectError(f"cannot be read: {error}", where=str(path)) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ProjectError(f"not YAML: {getattr(error, 'problem', error)}", where=where) from None
+    if not isinstance(values, dict):
+        raise ProjectError("is empty or not a mapping", where=str(path), hint="it needs at least 'source: PATH_OR_URL'")
+    try:
+        return Project(**{**values, "folder": folder})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"{path}: {'.'.join(str(part) for part in first['loc'])}"
+        raise ProjectError(first["msg"].removeprefix("Value error, "), where=where) from None
+    except KincastError as error:
+        raise ProjectError(error.what, where=str(path), hint=error.hint) from None

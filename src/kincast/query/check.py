@@ -1,0 +1,302 @@
+"""Check: the rules a resolved query must keep, one plain function each, and what is worth a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kincast.clock import Span
+from kincast.errors import QueryError
+from kincast.query.constant import check_constants
+from kincast.query.family import Family, column_family, operand_family
+from kincast.query.kinds import Form, find_kind, form_of
+from kincast.query.print import print_node, print_ref, print_window
+from kincast.query.tree import (
+    MEMBERSHIP,
+    Aggregate,
+    At,
+    ColumnRef,
+    Compare,
+    Condition,
+    Function,
+    Query,
+    Target,
+    aggregates,
+    comparisons,
+    operands,
+)
+from kincast.schema import Schema, SemanticType, Table
+
+MAX_SPAN = Span(200, "years")
+MAX_STEPS = 10_000
+MAX_TOP = 1_000
+_EXAMPLE = "COUNT(…, 0, 30, days)"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A resolved query on its way to a task.
+
+    Attributes:
+        text: the query as written.
+        query: its resolved tree.
+        schema: what it was resolved against.
+        entity: the entity's table.
+    """
+
+    text: str
+    query: Query
+    schema: Schema
+    entity: Table
+
+    def error(self, what: str, at: At, hint: str | None = None) -> QueryError:
+        """An error at a place of the query."""
+        return QueryError(what, text=self.text, start=at.start, end=at.end, hint=hint)
+
+    @property
+    def is_static(self) -> bool:
+        """True when the target is made of columns only."""
+        return not any(isinstance(operand, Aggregate) for operand in operands(self.query.target))
+
+    def all_aggregates(self) -> Iterator[Aggregate]:
+        """Every aggregate, nested ones too."""
+        for part in (self.query.target, self.query.where, self.query.assuming):
+            yield from aggregates(part)
+
+    def all_comparisons(self) -> Iterator[Compare]:
+        """Every comparison, those inside aggregates too."""
+        for part in (self.query.target, self.query.where, self.query.assuming):
+            yield from comparisons(part)
+        for aggregate in self.all_aggregates():
+            yield from comparisons(aggregate.where)
+
+
+def star_only_in_count(draft: Draft) -> None:
+    """``table.*`` is counted, nothing else can be done with it."""
+    for node in draft.all_aggregates():
+        if node.column.star and node.function is not Function.COUNT:
+            fact = draft.schema.table(node.fact)
+            column = next((c.name for c in fact.columns if c.type is SemanticType.NUMERICAL), fact.columns[0].name)
+            hint = f"name a column, such as {node.function}({fact.name}.{column}, …)"
+            raise draft.error(f"'*' stands only in COUNT, not in {node.function}", node.column.at, hint)
+
+
+def static_or_temporal(draft: Draft) -> None:
+    """A target is made of columns, or of aggregates, not of both; a static one needs static filters."""
+    parts = list(operands(draft.query.target))
+    columns = [part for part in parts if isinstance(part, ColumnRef)]
+    if columns and len(columns) < len(parts):
+        what = "a target cannot mix columns and aggregates"
+        hint = f"move the column to a filter: WHERE {print_ref(columns[0])} …"
+        raise draft.error(what, columns[0].at, hint)
+    if draft.is_static and draft.query.assuming:
+        hint = "ASSUMING is about the future of a window; a column has none"
+        raise draft.error("ASSUMING needs a target with a window", draft.query.assuming.at, hint)
+    if draft.is_static:
+        for node in aggregates(draft.query.where):
+            what = "a target without a window cannot have a filter with one"
+            raise draft.error(what, node.at, "filter by columns, or predict an aggregate in a window")
+
+
+def windows_are_there(draft: Draft) -> None:
+    """Every aggregate has a window, forwards or backwards, over a table whose rows have a time."""
+    for node in draft.all_aggregates():
+        if node.window is None:
+            timeless = all(table.time is None for table in draft.schema)
+            if node is draft.query.target and node.function is Function.LIST_DISTINCT and timeless:
+                continue
+            start = draft.text[node.at.start : node.at.end]
+            hint = f"add one: {print_node(node).removesuffix(')')}, 0, 30, days)" if ")" in start else None
+            raise draft.error(f"{node.function} needs a window", node.at, hint)
+        if draft.schema.table(node.fact).time is None:
+            what = f"the rows of {node.fact} have no time, so no window can select them"
+            hint = f"give table {node.fact} a time in the schema card"
+            raise draft.error(what, node.column.at, hint)
+        start_span, end_span = node.window.start_span, node.window.end_span
+        longest = max(abs((start_span or end_span).approx_us), abs(end_span.approx_us))
+        if longest > MAX_SPAN.approx_us:
+            raise draft.error(f"a window reaches {MAX_SPAN} at most", node.window.at)
+        if start_span is not None and node.window.start is not None and node.window.start >= node.window.end:
+            what = f"the window {print_window(node.window)} is empty: its start must come before its end"
+            raise draft.error(what, node.window.at)
+
+
+def target_looks_ahead(draft: Draft) -> None:
+    """Windows of the target lie in the future."""
+    for node in aggregates(draft.query.target, nested=False):
+        window = node.window
+        if window is None:
+            continue
+        if window.start is None:
+            hint = f"write a start of 0 or more, such as 0, {max(window.end, 1)}, {window.unit}"
+            raise draft.error("a target window cannot start at -INF", window.at, hint)
+        if window.start < 0:
+            hint = f"write 0, {max(-window.start, window.end)}, {window.unit}; the past belongs in WHERE"
+            raise draft.error("a target window cannot start in the past", window.at, hint)
+
+
+def filter_looks_back(draft: Draft) -> None:
+    """Windows of an entity filter end at the anchor or before."""
+    for node in aggregates(draft.query.where):
+        if node.window and node.window.end > 0:
+            back = f"-{node.window.end}, 0, {node.window.unit}"
+            hint = f"write {back}; what is assumed of the future belongs in ASSUMING"
+            raise draft.error("an entity filter cannot look into the future", node.window.at, hint)
+
+
+def assumption_looks_ahead(draft: Draft) -> None:
+    """ASSUMING speaks of aggregates in future windows."""
+    for operand in operands(draft.query.assuming):
+        if isinstance(operand, ColumnRef):
+            hint = f"write WHERE {print_ref(operand)} …"
+            raise draft.error("ASSUMING is about the future; a column belongs in WHERE", operand.at, hint)
+        window = operand.window
+        if window and (window.start is None or window.start < 0):
+            hint = f"write {_EXAMPLE}; the past belongs in WHERE"
+            raise draft.error("ASSUMING must look into the future", window.at, hint)
+
+
+def functions_fit_columns(draft: Draft) -> None:
+    """SUM and AVG of numbers, COUNT_DISTINCT of no key, FIRST, LAST, MIN and MAX of comparable values."""
+    for node in draft.all_aggregates():
+        bound, function = node.column.bound, node.function
+        if bound is None or function is Function.COUNT:
+            continue
+        name, family = f"{bound.table}.{bound.column.name}", column_family(bound.column)
+        if _is_key(draft, node.column) and function is not Function.LIST_DISTINCT:
+            hint = "COUNT(" + name.split(".")[0] + ".*, …) counts rows" if function.startswith("COUNT") else None
+            raise draft.error(f"{function} of a key says nothing: {name} names rows", node.column.at, hint)
+        if function in (Function.SUM, Function.AVG):
+            if family is not Family.NUMBER or bound.column.type is not SemanticType.NUMERICAL:
+                what = f"{function} needs numbers; {name} is {bound.column.type} ({bound.column.stored})"
+                hint = "the schema card says what a column means" if family is Family.NUMBER else None
+                raise draft.error(what, node.column.at, hint)
+        elif family in (Family.OTHER, Family.LIST):
+            raise draft.error(f"{function} cannot be taken of {name}, stored as {bound.column.stored}", node.column.at)
+        if function is Function.LIST_DISTINCT and _points_at(draft, node.column, draft.entity.name):
+            what = f"{name} points back at {draft.entity.name} itself"
+            raise draft.error(what, node.column.at, "list the keys of another table")
+
+
+def lists_are_asked_for_members(draft: Draft) -> None:
+    """Lists are compared with CONTAINS, other values never are, unless they are text."""
+    for node in draft.all_comparisons():
+        family = operand_family(node.left)
+        name = print_node(node.left)
+        is_list = isinstance(node.left, Aggregate) and node.left.function is Function.LIST_DISTINCT
+        if is_list and node.op not in MEMBERSHIP:
+            raise draft.error(f"{name} is a list", node.at, f"{name} CONTAINS …")
+        if node.op in MEMBERSHIP and family not in (Family.LIST, Family.TEXT):
+            raise draft.error(f"CONTAINS needs a list or text; {name} is a {family}", node.at)
+
+
+def constants_fit(draft: Draft) -> None:
+    """A constant has the kind of value that it is compared with."""
+    for node in draft.all_comparisons():
+        check_constants(node, draft.error)
+    for key in draft.query.entity.keys or ():
+        if key.value is None or isinstance(key.value, bool):
+            raise draft.error("a key cannot be NULL, true or false", key.at)
+
+
+def modifier_is_whole(draft: Draft) -> None:
+    """RANK has TOP k, TOP has RANK, FORECAST has steps; a list says which of CLASSIFY and RANK."""
+    node = draft.query.modifier
+    target = draft.query.target
+    if node is not None and node.rank and node.top is None:
+        raise draft.error("RANK needs TOP k", node.at, "write RANK TOP 10")
+    if node is not None and node.top is not None and not node.rank:
+        raise draft.error("TOP k needs RANK", node.at, f"write RANK TOP {node.top}")
+    if node is not None and node.top is not None and not 1 <= node.top <= MAX_TOP:
+        raise draft.error(f"TOP must be from 1 to {MAX_TOP:,}", node.at)
+    if node is not None and node.forecast is not None and not 1 <= node.forecast <= MAX_STEPS:
+        raise draft.error(f"FORECAST takes from 1 to {MAX_STEPS:,} steps", node.at)
+    many = isinstance(target, Aggregate) and target.function is Function.LIST_DISTINCT
+    if isinstance(target, ColumnRef):
+        many = target.column.column.type is SemanticType.MULTICATEGORICAL
+    if many and form_of(node) is Form.PLAIN:
+        hint = f"write {print_node(target)} CLASSIFY, or RANK TOP 10"
+        raise draft.error(f"{print_node(target)} has many values at once: say CLASSIFY or RANK TOP k", target.at, hint)
+
+
+def target_can_be_learnt(draft: Draft) -> None:
+    """The target and its modifier are in the table of kinds."""
+    target, modifier = draft.query.target, draft.query.modifier
+    if isinstance(target, ColumnRef):
+        bound = target.column
+        if bound.table == draft.entity.name and bound.column.name in draft.entity.key:
+            raise draft.error("a key cannot be predicted: it names the row", target.at)
+    if find_kind(target, modifier, draft.schema):
+        return
+    if modifier is not None:
+        form = "FORECAST" if modifier.forecast is not None else "CLASSIFY" if modifier.classify else "RANK"
+        needs = "numbers in a window" if form == "FORECAST" else "a list of values, such as LIST_DISTINCT(…)"
+        raise draft.error(f"{form} needs {needs}", modifier.at, f"leave out {form}")
+    ref = target if isinstance(target, ColumnRef) else target.column if isinstance(target, Aggregate) else None
+    meaning = f" ({ref.column.column.type})" if ref is not None and ref.bound else ""
+    raise draft.error(f"{print_node(target)}{meaning} cannot be predicted", target.at, "compare it, as in … = …")
+
+
+RULES: tuple[Callable[[Draft], None], ...] = (
+    star_only_in_count,
+    static_or_temporal,
+    windows_are_there,
+    target_looks_ahead,
+    filter_looks_back,
+    assumption_looks_ahead,
+    functions_fit_columns,
+    lists_are_asked_for_members,
+    constants_fit,
+    modifier_is_whole,
+    target_can_be_learnt,
+)
+"""Applied in this order; the first that is broken is reported."""
+
+
+def check(draft: Draft) -> tuple[str, ...]:
+    """Hold a resolved query against every rule.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        QueryError: the first rule that is broken.
+    """
+    for rule in RULES:
+        rule(draft)
+    return tuple(_warnings(draft))
+
+
+def _warnings(draft: Draft) -> Iterator[str]:
+    for node in draft.all_aggregates():
+        if node.where and all(_touches(operand, draft.entity.name) for operand in operands(node.where)):
+            written = print_node(node.where)
+            yield f"the filter {written} is about {draft.entity.name} only: WHERE after FOR EACH would say it better"
+    if draft.is_static:
+        yield from _shared_columns(draft.query.target, draft.query.where)
+
+
+def _shared_columns(target: Target, where: Condition | None) -> Iterator[str]:
+    names = {print_node(operand) for operand in operands(target)}
+    for operand in operands(where):
+        if print_node(operand) in names:
+            yield f"the filter uses the target {print_node(operand)}, which is not known when predicting"
+
+
+def _touches(operand: ColumnRef | Aggregate, table: str) -> bool:
+    return isinstance(operand, ColumnRef) and operand.column.table == table
+
+
+def _is_key(draft: Draft, ref: ColumnRef) -> bool:
+    bound = ref.column
+    table = draft.schema.table(bound.table)
+    links = draft.schema.links_from(table.name)
+    own = table.key == (bound.column.name,) or bound.column.type is SemanticType.ID
+    return own or any(bound.column.name in link.columns for link in links)
+
+
+def _points_at(draft: Draft, ref: ColumnRef, table: str) -> bool:
+    bound = ref.column
+    return any(
+        bound.column.name in link.columns and link.target == table for link in draft.schema.links_from(bound.table)
+    )

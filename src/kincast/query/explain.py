@@ -1,0 +1,219 @@
+"""Explain: what a query means in words and SQL, its instants, its labels in each split, and what to think about."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kincast.clock import Span, format_instant
+from kincast.project import SplitSettings
+from kincast.query.anchors import Anchors, make_anchors
+from kincast.query.labels import Labels, label_sql, make_labels, static_as_of
+from kincast.query.print import print_node, print_query
+from kincast.query.split import SPLITS
+from kincast.query.task import Task, TaskKind
+from kincast.source.tables import Tables
+
+FEW_LABELS = 100
+RARE = 0.01
+MAX_SHOWN_ANCHORS = 3
+MAX_SHOWN_CLASSES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """The labels of one split.
+
+    Attributes:
+        name: train, validation or test.
+        num_anchors: instants that labels were asked for at; 0 for a static target.
+        first: earliest as-of instant of a label, as text.
+        last: latest.
+        num_rows: labels.
+        num_entities: different rows of the entity table among them.
+        rate: share of positive labels; None unless binary.
+        mean: mean target; None unless a regression.
+        classes: class → labels, the most frequent first; empty unless multiclass.
+    """
+
+    name: str
+    num_anchors: int
+    first: str
+    last: str
+    num_rows: int
+    num_entities: int
+    rate: float | None = None
+    mean: float | None = None
+    classes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The labels' values in a few words."""
+        if self.rate is not None:
+            return f"{self.rate:.1%} positive"
+        if self.mean is not None:
+            return f"mean {self.mean:.4g}"
+        shown = [
+            f"{name} {count / self.num_rows:.1%}" for name, count in list(self.classes.items())[:MAX_SHOWN_CLASSES]
+        ]
+        return ", ".join(shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a query means on the data at hand.
+
+    Attributes:
+        query: canonical text.
+        kind: what is learnt.
+        entity: the entity table.
+        window: the target's window in words; None for a static target.
+        sentences: what is predicted, for whom, under which conditions.
+        sql: the label statement; of many anchors only the newest are shown.
+        splits: train, validation and test.
+        warnings: what to think about.
+    """
+
+    query: str
+    kind: str
+    entity: str
+    window: str | None
+    sentences: tuple[str, ...]
+    sql: str
+    splits: tuple[SplitSummary, ...]
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        values = asdict(self)
+        return {**values, **{name: list(values[name]) for name in ("sentences", "splits", "warnings")}}
+
+    def as_text(self) -> str:
+        """All of it for a terminal."""
+        rows = [("split", "windows", "from", "to", "labels", "entities", "values")]
+        for part in self.splits:
+            windows = str(part.num_anchors or "-")
+            counts = f"{part.num_rows:,}", f"{part.num_entities:,}"
+            rows.append((part.name, windows, part.first, part.last, *counts, part.words))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        blocks = [self.query, "\n".join(self.sentences), "\n".join(table)]
+        if self.warnings:
+            blocks.append("\n".join(f"warning: {warning}" for warning in self.warnings))
+        blocks.append(f"label SQL:\n{textwrap.indent(self.sql, '  ')}")
+        return "\n\n".join(blocks)
+
+
+def explain(task: Task, tables: Tables, split: SplitSettings) -> Explanation:
+    """Say what a task means on the data at hand, without training.
+
+    Args:
+        task: a checked query.
+        tables: the rows.
+        split: which instants, and which split each belongs to.
+
+    Raises:
+        DataError: the labels cannot be made; see ``make_labels``.
+    """
+    anchors = make_anchors(task, tables, split)
+    labels = make_labels(task, tables, split)
+    splits = tuple(_summary(labels, anchors, number) for number in range(len(SPLITS)))
+    return Explanation(
+        query=print_query(task.query),
+        kind=task.kind.value,
+        entity=task.entity,
+        window=None if task.window is None else window_words(task.window),
+        sentences=tuple(_sentences(task)),
+        sql=_shown_sql(task, tables, anchors),
+        splits=splits,
+        warnings=(*task.warnings, *anchors.notes, *_warnings(labels, splits)),
+    )
+
+
+def window_words(window: tuple[Span, Span]) -> str:
+    """A window in words.
+
+    >>> window_words((Span(0), Span(30)))
+    'the 30 days after the anchor'
+    """
+    start, end = window
+    return f"the {end} after the anchor" if start.count == 0 else f"from {start} to {end} after the anchor"
+
+
+def _sentences(task: Task) -> Iterator[str]:
+    query = task.query
+    value = {TaskKind.BINARY: "whether", TaskKind.MULTICLASS: "which class"}.get(task.kind, "the value of")
+    yield f"{task.kind.words.capitalize()}: {value} {print_node(query.target)}, for each row of {task.entity}"
+    if task.window is not None:
+        yield f"A label looks at {window_words(task.window)}; a fact counts when start < time <= end."
+    elif task.entity_table.time is not None:
+        yield "A label is a column's value, predicted as of the time of its row."
+    else:
+        yield f"A label is a column's value; rows of {task.entity} have no time, so they are split by their key."
+    if query.where:
+        yield f"Only where {print_node(query.where)}."
+    if query.assuming:
+        assumed = print_node(query.assuming)
+        yield f"Assuming {assumed}: for labels it must have happened, for predictions it is taken as true."
+    for table, path in task.paths.items():
+        yield f"Rows of {table} are reached through {path}."
+    for table, column in sorted(task.hidden):
+        yield f"{table}.{column} is the target, so it is no feature."
+
+
+def _shown_sql(task: Task, tables: Tables, anchors: Anchors) -> str:
+    shown = anchors.all[-MAX_SHOWN_ANCHORS:]
+    sql = label_sql(task, shown, static_as_of(task, tables))
+    if len(shown) == len(anchors.all):
+        return sql
+    return f"-- the newest {len(shown)} of {len(anchors.all):,} anchors\n{sql}"
+
+
+def _summary(labels: Labels, anchors: Anchors, number: int) -> SplitSummary:
+    part = labels.of(number)
+    classes: dict[str, int] = {}
+    if labels.kind is TaskKind.MULTICLASS:
+        counts = np.bincount(part.target.astype(np.int64), minlength=len(labels.classes))
+        classes = {labels.classes[i]: int(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i]}
+    return SplitSummary(
+        name=SPLITS[number],
+        num_anchors=len((anchors.train, anchors.validation, anchors.test)[number]),
+        first=format_instant(int(part.as_of_us.min())),
+        last=format_instant(int(part.as_of_us.max())),
+        num_rows=len(part),
+        num_entities=len(np.unique(part.rows)),
+        rate=float(part.target.mean()) if labels.kind is TaskKind.BINARY else None,
+        mean=float(part.target.mean()) if labels.kind is TaskKind.REGRESSION else None,
+        classes=classes,
+    )
+
+
+def _warnings(labels: Labels, splits: tuple[SplitSummary, ...]) -> Iterator[str]:
+    for part in splits:
+        if part.num_rows < FEW_LABELS:
+            yield f"the {part.name} split has few labels ({part.num_rows}): its metrics will be rough"
+        if part.rate in (0.0, 1.0) or len(part.classes) == 1:
+            yield f"the {part.name} split has only one class: ranking metrics are undefined there"
+        elif part.rate is not None and not RARE <= part.rate <= 1 - RARE:
+            yield f"{part.rate:.2%} of the {part.name} labels are positive: consider class weights"
+    train, _, test = splits
+    if train.num_anchors == 1:
+        yield "there is only one training window: set a shorter step to get more"
+    if train.rate is not None and test.rate is not None:
+        pooled = (train.rate * train.num_rows + test.rate * test.num_rows) / (train.num_rows + test.num_rows)
+        error = (pooled * (1 - pooled) * (1 / train.num_rows + 1 / test.num_rows)) ** 0.5
+        if abs(train.rate - test.rate) > max(4 * error, 0.05):
+            yield f"the label rate moves from {train.rate:.1%} in train to {test.rate:.1%} in test"
+    unseen = [name for name in test.classes if name not in train.classes]
+    if unseen:
+        yield f"{len(unseen)} classes of the test split are not in train: {', '.join(unseen[:3])}"
+    if labels.kind is TaskKind.REGRESSION:
+        target = labels.of(0).target
+        zeros = float(np.mean(target == 0))
+        if zeros > 0.9 or float(np.ptp(target)) == 0.0:
+            same = f"{zeros:.0%} of the training targets are 0" if zeros > 0.9 else "all training targets are equal"
+            yield f"{same}: consider predicting a condition instead"

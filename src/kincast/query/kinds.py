@@ -1,0 +1,129 @@
+"""Kinds: the table of task kinds: which target is which kind of task.
+
+Adding a kind of task is a row here and an objective in ``train``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from kincast.query.task import TaskKind
+from kincast.query.tree import Aggregate, ColumnRef, Function, Modifier, Target
+from kincast.schema import Schema, SemanticType
+
+
+class Shape(Enum):
+    """What the target is."""
+
+    CONDITION = "a condition"
+    COLUMN = "a column"
+    AGGREGATE = "an aggregate in a window"
+    TIMELESS = "an aggregate without a window"
+
+
+class Form(Enum):
+    """What the modifier asks for."""
+
+    PLAIN = "nothing"
+    CLASSIFY = "CLASSIFY"
+    RANK = "RANK TOP k"
+    FORECAST = "FORECAST n TIMEFRAMES"
+
+
+class Value(Enum):
+    """What the target's values are."""
+
+    ANY = "anything"
+    BOOLEAN = "boolean"
+    NUMBER = "numbers"
+    CATEGORY = "categories"
+    LIST = "lists of categories"
+    LINK = "keys of another table"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of target: all five must fit; an empty ``functions`` fits a target that is no aggregate."""
+
+    kind: TaskKind
+    shape: Shape
+    functions: frozenset[Function]
+    value: Value
+    form: Form
+    trainable: bool
+
+
+_NONE: frozenset[Function] = frozenset()
+_COUNTS = frozenset({Function.COUNT, Function.COUNT_DISTINCT, Function.SUM, Function.AVG})
+_PICKS = frozenset({Function.FIRST, Function.LAST, Function.MIN, Function.MAX})
+_LISTS = frozenset({Function.LIST_DISTINCT})
+
+KINDS: tuple[Row, ...] = (
+    Row(TaskKind.BINARY, Shape.CONDITION, _NONE, Value.ANY, Form.PLAIN, True),
+    Row(TaskKind.BINARY, Shape.COLUMN, _NONE, Value.BOOLEAN, Form.PLAIN, True),
+    Row(TaskKind.BINARY, Shape.AGGREGATE, _PICKS, Value.BOOLEAN, Form.PLAIN, True),
+    Row(TaskKind.REGRESSION, Shape.COLUMN, _NONE, Value.NUMBER, Form.PLAIN, True),
+    Row(TaskKind.REGRESSION, Shape.AGGREGATE, _COUNTS, Value.ANY, Form.PLAIN, True),
+    Row(TaskKind.REGRESSION, Shape.AGGREGATE, _PICKS, Value.NUMBER, Form.PLAIN, True),
+    Row(TaskKind.MULTICLASS, Shape.COLUMN, _NONE, Value.CATEGORY, Form.PLAIN, True),
+    Row(TaskKind.MULTICLASS, Shape.COLUMN, _NONE, Value.LINK, Form.PLAIN, True),
+    Row(TaskKind.MULTICLASS, Shape.AGGREGATE, _PICKS, Value.CATEGORY, Form.PLAIN, True),
+    Row(TaskKind.FORECASTING, Shape.AGGREGATE, _COUNTS, Value.ANY, Form.FORECAST, False),
+    Row(TaskKind.FORECASTING, Shape.AGGREGATE, _PICKS, Value.NUMBER, Form.FORECAST, False),
+    Row(TaskKind.MULTILABEL, Shape.COLUMN, _NONE, Value.LIST, Form.CLASSIFY, False),
+    Row(TaskKind.MULTILABEL, Shape.AGGREGATE, _LISTS, Value.ANY, Form.CLASSIFY, False),
+    Row(TaskKind.RANKING, Shape.COLUMN, _NONE, Value.LIST, Form.RANK, False),
+    Row(TaskKind.TEMPORAL_LINK, Shape.AGGREGATE, _LISTS, Value.LINK, Form.RANK, False),
+    Row(TaskKind.RANKING, Shape.AGGREGATE, _LISTS, Value.ANY, Form.RANK, False),
+    Row(TaskKind.STATIC_LINK, Shape.TIMELESS, _LISTS, Value.LINK, Form.RANK, False),
+)
+"""The first row that fits says the kind."""
+
+
+def shape_of(target: Target) -> Shape:
+    """What a target is."""
+    if isinstance(target, ColumnRef):
+        return Shape.COLUMN
+    if isinstance(target, Aggregate):
+        return Shape.AGGREGATE if target.window else Shape.TIMELESS
+    return Shape.CONDITION
+
+
+def form_of(modifier: Modifier | None) -> Form:
+    """What a modifier asks for."""
+    if modifier is None:
+        return Form.PLAIN
+    if modifier.forecast is not None:
+        return Form.FORECAST
+    return Form.CLASSIFY if modifier.classify else Form.RANK
+
+
+def value_of(target: Target, schema: Schema) -> Value:
+    """What a target's values are."""
+    if not isinstance(target, ColumnRef | Aggregate):
+        return Value.ANY
+    ref = target if isinstance(target, ColumnRef) else target.column
+    if ref.star or ref.bound is None:
+        return Value.ANY
+    if any(ref.bound.column.name in link.columns for link in schema.links_from(ref.bound.table)):
+        return Value.LINK
+    meanings = {
+        SemanticType.BOOLEAN: Value.BOOLEAN,
+        SemanticType.NUMERICAL: Value.NUMBER,
+        SemanticType.CATEGORICAL: Value.CATEGORY,
+        SemanticType.ID: Value.CATEGORY,
+        SemanticType.MULTICATEGORICAL: Value.LIST,
+    }
+    return meanings.get(ref.bound.column.type, Value.ANY)
+
+
+def find_kind(target: Target, modifier: Modifier | None, schema: Schema) -> Row | None:
+    """The row of the table that a resolved target and its modifier fit; None when none does."""
+    shape, form, value = shape_of(target), form_of(modifier), value_of(target, schema)
+    function = target.function if isinstance(target, Aggregate) else None
+    for row in KINDS:
+        fits = row.shape is shape and row.form is form and row.value in (Value.ANY, value)
+        if fits and ((function is None and not row.functions) or function in row.functions):
+            return row
+    return None

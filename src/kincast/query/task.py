@@ -1,0 +1,88 @@
+"""Task: a checked query: what is predicted, for whom, over which window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kincast.clock import Span
+from kincast.query.tree import Aggregate, Query, aggregates
+from kincast.schema import Schema, Table
+
+
+class TaskKind(StrEnum):
+    """What is learnt; the value is the name users see."""
+
+    BINARY = "binary_classification"
+    MULTICLASS = "multiclass_classification"
+    REGRESSION = "regression"
+    MULTILABEL = "multilabel_classification"
+    RANKING = "multilabel_ranking"
+    FORECASTING = "forecasting"
+    TEMPORAL_LINK = "temporal_link_prediction"
+    STATIC_LINK = "static_link_prediction"
+
+    @property
+    def words(self) -> str:
+        """The name with blanks."""
+        return self.value.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A query that has passed every check.
+
+    Attributes:
+        text: the query as written.
+        query: its tree, with every name resolved.
+        schema: what it was resolved against.
+        kind: what is learnt.
+        entity: table of the rows predicted for.
+        window: start and end of the target relative to the anchor; None for static targets. The end covers what
+            ASSUMING and filters inside the target look at too: only then is a label known.
+        hidden: (table, column) that must not be features, because they are the target.
+        fact_tables: tables whose time range bounds the anchors; empty for static targets.
+        history: how far back from an anchor the filters look, by the longest window that has a start; None without.
+        warnings: what a user should think about.
+    """
+
+    text: str
+    query: Query
+    schema: Schema
+    kind: TaskKind
+    entity: str
+    window: tuple[Span, Span] | None
+    hidden: frozenset[tuple[str, str]] = frozenset()
+    fact_tables: tuple[str, ...] = ()
+    history: Span | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_static(self) -> bool:
+        """True when the target is a column and not what happens in a window."""
+        return self.window is None
+
+    @property
+    def query_line(self) -> str:
+        """The query as written, on one line, for messages."""
+        return " ".join(self.text.split())
+
+    @property
+    def entity_table(self) -> Table:
+        """The entity's table."""
+        return self.schema.table(self.entity)
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """How each fact table of several hops is reached: table → its foreign keys in words."""
+        found: dict[str, str] = {}
+        for part in (self.query.target, self.query.where, self.query.assuming):
+            for aggregate in aggregates(part):
+                if len(aggregate.path) > 1:
+                    found[aggregate.fact] = path_words(aggregate)
+        return found
+
+
+def path_words(aggregate: Aggregate) -> str:
+    """The foreign keys from the entity down to the fact table, such as ``orders.customer_id, tickets.order_id``."""
+    return ", ".join(f"{link.table}.{'+'.join(link.columns)}" for link in aggregate.path)

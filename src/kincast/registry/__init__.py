@@ -1,0 +1,1 @@
+"""Registry: runs, model versions and their aliases."""

@@ -1,0 +1,295 @@
+"""Version: a trained model as one self-contained folder, every file of it hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+import yaml
+
+from kincast.atomic import publish_folder
+from kincast.errors import KincastError, VersionError
+from kincast.schema import Schema
+
+FORMAT = 1
+MANIFEST_FILE = "manifest.json"
+INFO_FILE = "version.json"
+SCHEMA_FILE = "schema.json"
+PLAN_FILE = "plan.yaml"
+FEATURES_FILE = "features.json"
+WEIGHTS_FILE = "weights.safetensors"
+FILES = (INFO_FILE, SCHEMA_FILE, PLAN_FILE, FEATURES_FILE, WEIGHTS_FILE)
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*-\d{8}T\d{6}-[0-9a-f]{6}")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A measured value with its 95 % bootstrap interval; NaN where it could not be measured.
+
+    >>> str(Interval(0.71, 0.69, 0.73))
+    '0.7100 [0.6900, 0.7300]'
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+Metrics = dict[str, dict[str, Interval]]
+"""Split name (train, validation, test) → metric name → value."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """What is known of a trained model, apart from its weights and fitted features.
+
+    Attributes:
+        task: name of the task in the project.
+        query: the predictive query as written.
+        kind: task kind, such as ``binary_classification``.
+        entity: table whose rows it predicts.
+        classes: names of the class codes; empty for regression.
+        schema: the database it was trained on.
+        snapshot_id: the snapshot it was trained on.
+        settings: its plan as plain JSON values: ``split``, ``model``, ``train``.
+        metrics: its own metrics per split.
+        baselines: baseline name → metrics per split, measured on the very same rows.
+        published: name → metric → figure quoted from others; printed, never compared by a program.
+        code_version: version of Kincast that trained it.
+        created_us: when it was trained.
+        best_epoch: epoch its weights come from, 1-based.
+        id: sortable by time within a task, such as ``churn-20261120T140501-3fa9c1``; ``save_version`` gives it.
+    """
+
+    task: str
+    query: str
+    kind: str
+    entity: str
+    classes: tuple[str, ...]
+    schema: Schema
+    snapshot_id: str
+    settings: dict[str, Any]
+    metrics: Metrics
+    baselines: dict[str, Metrics]
+    code_version: str
+    created_us: int
+    best_epoch: int
+    published: dict[str, dict[str, str | float]] = field(default_factory=dict)
+    id: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; an unmeasured (NaN) number is null. ``VersionInfo.from_dict`` reads them back."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["schema"] = self.schema.as_dict()
+        values["classes"] = list(self.classes)
+        values["metrics"] = _plain_metrics(self.metrics)
+        values["baselines"] = {name: _plain_metrics(metrics) for name, metrics in self.baselines.items()}
+        return values
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> VersionInfo:
+        """The info that ``as_dict`` wrote; raises KeyError, TypeError or ValueError when the values do not fit."""
+        return VersionInfo(
+            **{
+                **values,
+                "schema": Schema.from_dict(values["schema"]),
+                "classes": tuple(values["classes"]),
+                "metrics": _read_metrics(values["metrics"]),
+                "baselines": {name: _read_metrics(metrics) for name, metrics in values["baselines"].items()},
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A model version on disk, verified when it was opened.
+
+    Attributes:
+        folder: the self-contained folder.
+        info: what is known of it.
+        features: the fitted features as ``feature`` wrote them, plain JSON values.
+    """
+
+    folder: Path
+    info: VersionInfo
+    features: dict[str, Any]
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Parameter name → array, read from the folder.
+
+        Raises:
+            VersionError: the file was damaged or removed since the version was opened.
+        """
+        path = self.folder / WEIGHTS_FILE
+        try:
+            return dict(safetensors.numpy.load_file(path))
+        except (OSError, safetensors.SafetensorError) as error:
+            raise VersionError(f"the weights cannot be read: {error}", where=str(path)) from None
+
+
+def save_version(
+    root: Path, info: VersionInfo, weights: Mapping[str, npt.NDArray[Any]], features: Mapping[str, Any]
+) -> Version:
+    """Write a version folder below ``root``, whole or not at all.
+
+    Args:
+        root: folder of all versions.
+        info: what is known of it; its id is given here, from the task, ``created_us`` and a hash of the content.
+        weights: parameter name → array of any shape.
+        features: the fitted features as plain JSON values.
+
+    Raises:
+        VersionError: something in it is not a plain JSON value, or a weight is no array.
+        StorageError: the disk refused.
+    """
+    contents = _contents(info, weights, features)
+    digest = hashlib.sha256()
+    for name in sorted(contents):
+        digest.update(name.encode() + b"\0" + contents[name])
+    created = datetime.fromtimestamp(info.created_us / 1e6, tz=UTC)
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", info.task).strip("-.") or "task"
+    info = replace(info, id=f"{slug}-{created:%Y%m%dT%H%M%S}-{digest.hexdigest()[:6]}")
+    folder = root / info.id
+    if folder.is_dir():  # the same content at the same instant is the same version
+        return load_version(root, info.id)
+    contents = _contents(info, weights, features)
+    with publish_folder(folder) as temporary:
+        for name, content in contents.items():
+            (temporary / name).write_bytes(content)
+        files = {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in contents.items()}
+        (temporary / MANIFEST_FILE).write_bytes(canonical_json({"format": FORMAT, "files": files}))
+    return Version(folder, info, json.loads(contents[FEATURES_FILE]))
+
+
+def load_version(root: Path, id: str) -> Version:
+    """Open a version and verify the hash of every file.
+
+    Args:
+        root: folder of all versions.
+        id: the version's id.
+
+    Raises:
+        VersionError: there is no such version, or a file of it is missing or damaged; names the file.
+    """
+    folder = root / id
+    if not _ID.fullmatch(id) or not folder.is_dir():
+        known = ", ".join(list_versions(root)[-3:]) or "none yet"
+        raise VersionError(f"there is no version '{id}'", where=str(root), hint=f"newest versions: {known}")
+    contents = {name: _verified(folder, name, entry) for name, entry in _manifest(folder).items()}
+    try:
+        values = json.loads(contents[INFO_FILE])
+        values["schema"] = json.loads(contents[SCHEMA_FILE])
+        values["settings"] = yaml.safe_load(contents[PLAN_FILE])
+        info = VersionInfo.from_dict(values)
+        features = json.loads(contents[FEATURES_FILE])
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, KincastError) as error:
+        hint = "it was written by another version of Kincast; train again"
+        raise VersionError(f"cannot be understood: {error}", where=str(folder), hint=hint) from None
+    if info.id != id:
+        raise VersionError(f"holds version {info.id}", where=str(folder), hint="give the folder its own name back")
+    return Version(folder, info, features)
+
+
+def list_versions(root: Path) -> list[str]:
+    """Ids of the versions below ``root``, oldest first; unverified."""
+    if not root.is_dir():
+        return []
+    names = [path.name for path in root.iterdir() if path.is_dir() and _ID.fullmatch(path.name)]
+    return sorted(names, key=lambda name: (name.rsplit("-", 2)[1], name))
+
+
+def canonical_json(values: Any) -> bytes:
+    """JSON with sorted names, no spaces and no NaN: equal values give equal bytes.
+
+    Raises:
+        VersionError: something in it is not a plain JSON value.
+    """
+    try:
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise VersionError(f"a version holds plain JSON values only: {error}") from None
+    return text.encode() + b"\n"
+
+
+def _contents(
+    info: VersionInfo, weights: Mapping[str, npt.NDArray[Any]], features: Mapping[str, Any]
+) -> dict[str, bytes]:
+    values = info.as_dict()
+    schema = values.pop("schema")
+    settings = json.loads(canonical_json(values.pop("settings")))
+    arrays = {}
+    for name, weight in weights.items():
+        if not isinstance(weight, np.ndarray):
+            raise VersionError(f"weight {name} is a {type(weight).__name__}, not a NumPy array")
+        arrays[name] = np.ascontiguousarray(weight)
+    return {
+        INFO_FILE: canonical_json(values),
+        SCHEMA_FILE: canonical_json(schema),
+        PLAN_FILE: yaml.safe_dump(settings, sort_keys=True, allow_unicode=True).encode(),
+        FEATURES_FILE: canonical_json(features),
+        WEIGHTS_FILE: safetensors.numpy.save(arrays),
+    }
+
+
+def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / MANIFEST_FILE
+    try:
+        manifest = json.loads(path.read_bytes())
+        if manifest["format"] != FORMAT:
+            hint = "open it with the Kincast that wrote it, or train again"
+            raise VersionError(f"has format {manifest['format']}, not {FORMAT}", where=str(path), hint=hint)
+        files = manifest["files"]
+        return {name: {"bytes": int(files[name]["bytes"]), "sha256": str(files[name]["sha256"])} for name in FILES}
+    except FileNotFoundError:
+        raise VersionError("the file is missing", where=str(path), hint=_RESTORE) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VersionError(f"the file is damaged: {error}", where=str(path), hint=_RESTORE) from None
+
+
+_RESTORE = "restore the version's folder from a copy, or train again"
+
+
+def _verified(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise VersionError(f"the file {reason}", where=str(path), hint=_RESTORE) from None
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        what = f"the file is damaged: {len(content)} bytes do not have the hash of the {entry['bytes']} written"
+        raise VersionError(what, where=str(path), hint=_RESTORE)
+    return content
+
+
+def _plain_metrics(metrics: Metrics) -> dict[str, dict[str, list[float | None]]]:
+    return {
+        split: {name: [_or_null(x) for x in (i.value, i.low, i.high)] for name, i in values.items()}
+        for split, values in metrics.items()
+    }
+
+
+def _read_metrics(values: Mapping[str, Any]) -> Metrics:
+    return {
+        split: {
+            name: Interval(*(math.nan if x is None else float(x) for x in triple)) for name, triple in found.items()
+        }
+        for split, found in values.items()
+    }
+
+
+def _or_null(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None

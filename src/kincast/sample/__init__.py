@@ -1,0 +1,1 @@
+"""Sample: temporal neighbour sampling, batches and their loader."""

@@ -1,0 +1,1 @@
+"""Serve: predictions and embeddings over HTTP."""

@@ -1,0 +1,64 @@
+"""Backend: what the HTTP app needs of whoever computes predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kincast.registry.version import VersionInfo
+
+
+class Answer(Protocol):
+    """Scores of some rows at one instant."""
+
+    @property
+    def as_of_us(self) -> int:
+        """The instant."""
+        ...
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """[n] probability of the positive class, or value; [n, classes] probabilities for multiclass."""
+        ...
+
+
+class Origin(Protocol):
+    """The snapshot answers come from."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+
+class Backend(Protocol):
+    """A trained version over a snapshot, called from several threads; ``predict.online.Predictor`` is one."""
+
+    @property
+    def info(self) -> VersionInfo:
+        """What is known of the version."""
+        ...
+
+    @property
+    def snapshot(self) -> Origin:
+        """The snapshot it answers from."""
+        ...
+
+    def default_as_of(self) -> int:
+        """The instant meant when none is given."""
+        ...
+
+    def predict(self, keys: Sequence[Any], as_of_us: int | None = None) -> Answer:
+        """Scores of the rows with those keys (scalars, or tuples for composite keys), in their order.
+
+        Raises:
+            KeyNotFoundError: a key that no row has, or whose row does not exist at the instant.
+        """
+        ...
+
+    def embed(self, keys: Sequence[Any], as_of_us: int | None = None) -> npt.NDArray[np.float32]:
+        """Embeddings [n, d] of the rows with those keys; arguments and errors as ``predict``."""
+        ...

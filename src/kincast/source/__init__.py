@@ -1,0 +1,1 @@
+"""Source: rows in, one file per kind of database, one protocol."""

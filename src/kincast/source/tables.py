@@ -1,0 +1,204 @@
+"""Tables: the cleaned, typed rows of a source in time order, as Parquet that SQL can query."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+import pyarrow as pa
+
+from kincast.atomic import publish_folder
+from kincast.errors import DataError, SchemaError, SnapshotError
+from kincast.progress import Progress, silent
+from kincast.schema import Schema
+from kincast.source.base import Source, first_line, quote, storage_or
+from kincast.source.cast import kept_type, path_literal
+from kincast.source.clean import REJECTED, Cleaning, RowCounts
+
+COUNTS_FILE = "counts.json"
+RESERVED = ("_row", "_time", "_end", "_rule", "file_row_number")
+"""Column names that the cleaned tables need for themselves."""
+
+_WORK = "work"
+
+
+class Tables:
+    """Cleaned tables in a folder, queryable by SQL; a context manager that closes the connections it gave out.
+
+    Attributes:
+        schema: what the rows look like.
+        folder: where the Parquet files lie, one a table, rows in row order.
+        counts: table → what became of its rows.
+    """
+
+    def __init__(self, schema: Schema, folder: Path, counts: Mapping[str, RowCounts]) -> None:
+        self.schema = schema
+        self.folder = folder
+        self.counts = dict(counts)
+        self._connections: list[duckdb.DuckDBPyConnection] = []
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A new in-memory connection with one view per table, named exactly like it.
+
+        A view has the schema's columns, typed, and ``_row BIGINT`` (position, 0 to n-1), ``_time TIMESTAMP`` (time of
+        the row in UTC, NULL in timeless tables) and ``_end TIMESTAMP`` (from when the row no longer exists, or NULL).
+        """
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+        for table in self.schema:
+            columns = ", ".join(quote(name) for name in [*(column.name for column in table.columns), "_time", "_end"])
+            connection.execute(
+                f"CREATE VIEW {quote(table.name)} AS SELECT {columns}, file_row_number AS _row "
+                f"FROM read_parquet({path_literal(self.path(table.name))}, file_row_number = true)"
+            )
+        self._connections.append(connection)
+        return connection
+
+    def num_rows(self, table: str) -> int:
+        """Number of rows kept.
+
+        Raises:
+            SchemaError: there is no such table.
+        """
+        return self.counts[self.schema.table(table).name].kept
+
+    def path(self, table: str) -> Path:
+        """The table's Parquet file: its columns, ``_time`` and ``_end``, rows in row order.
+
+        Raises:
+            SchemaError: there is no such table.
+        """
+        return self.folder / self.counts[self.schema.table(table).name].file
+
+    def rejected_path(self, table: str) -> Path | None:
+        """Parquet file of the table's rejected rows as they came, with their ``_rule``; None without any."""
+        path = self.folder / REJECTED / self.counts[self.schema.table(table).name].file
+        return path if path.is_file() else None
+
+    def close(self) -> None:
+        """Close every connection given out."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    def __enter__(self) -> Tables:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def stage(source: Source, schema: Schema, folder: Path, progress: Progress = silent) -> Tables:
+    """Read every table of the schema and write its cleaned rows to a folder, which appears whole or not at all.
+
+    Rows are numbered by ``ORDER BY (time, key)``, by all columns where there is no key, so that neither the source's
+    order nor the number of threads shows in the result. A row is rejected, and counted, by the first rule that holds:
+
+    - ``key.null``: a key column is null or unreadable.
+    - ``time.missing``, ``time.unreadable``: it has no time of its own, or one outside the years 1 to 9999.
+    - ``time.no_parent``: it takes its time through a link that leads nowhere.
+    - ``key.duplicate``: another row has its key. The earliest is kept; of several the first by all columns in order.
+
+    A value that cannot be read as its column's type becomes null and is counted. Rejected rows lie, as they came, in
+    ``rejected/<table>.parquet`` with the rule in ``_rule``.
+
+    Args:
+        source: where rows come from.
+        schema: which tables and columns, and what they are.
+        folder: where to write; must not exist yet.
+        progress: told the table's name and rows read.
+
+    Raises:
+        SourceError: the source cannot be read.
+        SchemaError: the schema does not fit the source or uses a reserved column name.
+        StorageError: the disk refused, or the folder is there already.
+    """
+    _check_schema(schema)
+    try:
+        with publish_folder(folder) as temporary:
+            counts = _write_all(source, schema, temporary, progress)
+    except (duckdb.Error, pa.ArrowException) as error:
+        failed = DataError(f"the rows cannot be staged: {first_line(error)}", where=str(folder))
+        raise storage_or(error, failed) from None
+    return Tables(schema, folder, {table.name: counts[table.name] for table in schema})
+
+
+def open_tables(schema: Schema, folder: Path) -> Tables:
+    """Open the tables that ``stage`` wrote.
+
+    Raises:
+        SnapshotError: the folder is not complete, or holds other tables than the schema.
+    """
+    path = folder / COUNTS_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        counts = {
+            name: RowCounts(**{**value, "samples": {k: tuple(v) for k, v in value["samples"].items()}})
+            for name, value in values.items()
+        }
+    except FileNotFoundError:
+        raise SnapshotError("there are no staged tables here", where=str(folder), hint="kincast build") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SnapshotError(f"cannot be read: {error}", where=str(path), hint="kincast build") from None
+    for table in schema:
+        if table.name not in counts or not (folder / counts[table.name].file).is_file():
+            raise SnapshotError(f"the rows of table {table.name} are missing", where=str(folder), hint="kincast build")
+    return Tables(schema, folder, {table.name: counts[table.name] for table in schema})
+
+
+def file_names(schema: Schema) -> dict[str, str]:
+    """Table → name of its Parquet file, safe on every file system."""
+    names: dict[str, str] = {}
+    for table in schema:
+        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", table.name)[:60]
+        plain = slug == table.name and slug.casefold() + ".parquet" not in {n.casefold() for n in names.values()}
+        digest = hashlib.sha256(table.name.encode()).hexdigest()[:8]
+        names[table.name] = f"{slug}.parquet" if plain else f"{slug}-{digest}.parquet"
+    return names
+
+
+def _check_schema(schema: Schema) -> None:
+    for table in schema:
+        for column in table.columns:
+            if column.name.lower() in RESERVED:
+                hint = "take it out of the schema card, or rename it in the database"
+                where = f"{table.name}.{column.name}"
+                raise SchemaError("Kincast needs this column name for itself", where=where, hint=hint)
+            kept_type(column)
+        if not table.columns:
+            raise SchemaError("the table has no columns", where=table.name, hint="take it out of the schema card")
+        link = schema.time_link(table)
+        if link is not None and schema.table(link.target).time is None:
+            what = f"it takes its time from its row of {link.target}, but {link.target} has no time"
+            raise SchemaError(what, where=table.name, hint=f"set the time of {link.target} in the schema card")
+
+
+def _write_all(source: Source, schema: Schema, folder: Path, progress: Progress) -> dict[str, RowCounts]:
+    files = file_names(schema)
+    counts = {}
+    work = folder / _WORK
+    work.mkdir()
+    connection = duckdb.connect(str(work / "work.duckdb"))
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET temp_directory = ?", [str(work / "spill")])
+        for table in schema.in_time_order():
+            counts[table.name] = Cleaning(connection, schema, table, folder, files).run(source, progress)
+    finally:
+        connection.close()
+    shutil.rmtree(work)
+    (folder / COUNTS_FILE).write_text(_counts_text({t.name: counts[t.name] for t in schema}), encoding="utf-8")
+    return counts
+
+
+def _counts_text(counts: Mapping[str, RowCounts]) -> str:
+    return json.dumps({name: asdict(count) for name, count in counts.items()}, indent=1, ensure_ascii=False) + "\n"

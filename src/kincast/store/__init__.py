@@ -1,0 +1,1 @@
+"""Store: embeddings and predictions, published atomically, looked up by key."""

@@ -1,0 +1,1 @@
+"""Testing: tiny databases and planted signals, for users too."""

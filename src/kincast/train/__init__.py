@@ -1,0 +1,1 @@
+"""Train: objectives, the loop, checkpoints and baselines."""

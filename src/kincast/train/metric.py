@@ -1,0 +1,138 @@
+"""Metric: how good scores are, each with an interval from resampling entities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from kincast.query.task import TaskKind
+from kincast.registry.version import Interval
+
+Floats = NDArray[np.float64]
+Metric = Callable[[Floats, Floats, Floats], float]
+"""(target [n], scores [n] or [n, classes], weights [n]) → value."""
+
+
+def auroc(target: Floats, scores: Floats, weights: Floats) -> float:
+    """Probability that a positive scores above a negative, ties counting half; NaN when one class is absent.
+
+    Args:
+        target: [n] 0 or 1.
+        scores: [n] higher means positive.
+        weights: [n] how often each row counts.
+    """
+    # Equal scores share a group; a positive beats all negatives of lower groups and half of its own.
+    order = rankdata(scores, method="dense").astype(np.int64) - 1
+    positive = np.bincount(order, weights * target)
+    negative = np.bincount(order, weights * (1 - target))
+    total = positive.sum() * negative.sum()
+    if total == 0:
+        return float("nan")
+    below = np.cumsum(negative) - negative
+    return float((positive * (below + 0.5 * negative)).sum() / total)
+
+
+def average_precision(target: Floats, scores: Floats, weights: Floats) -> float:
+    """Area under the precision-recall steps, ties in one step; NaN without a positive.
+
+    The step form of Manning et al. 2008, "Introduction to Information Retrieval", chapter 8.
+    """
+    order = rankdata(-scores, method="dense").astype(np.int64) - 1
+    positive = np.bincount(order, weights * target)
+    count = np.bincount(order, weights)
+    if positive.sum() == 0:
+        return float("nan")
+    precision = np.cumsum(positive) / np.maximum(np.cumsum(count), 1e-12)
+    return float((precision * positive).sum() / positive.sum())
+
+
+def accuracy(target: Floats, scores: Floats, weights: Floats) -> float:
+    """Share of rows whose most probable class is the true one."""
+    return float((weights * (_classes(scores) == target)).sum() / weights.sum())
+
+
+def f1(target: Floats, scores: Floats, weights: Floats) -> float:
+    """F1 of the positive class at probability one half; the unweighted mean over classes when there are several."""
+    chosen = _classes(scores)
+    classes = [1.0] if scores.ndim == 1 else np.unique(target)
+    values = []
+    for one in classes:
+        hits = (weights * ((chosen == one) & (target == one))).sum()
+        misses = (weights * ((chosen == one) != (target == one))).sum()
+        values.append(2 * hits / (2 * hits + misses) if hits + misses > 0 else 0.0)
+    return float(np.mean(values))
+
+
+def mae(target: Floats, scores: Floats, weights: Floats) -> float:
+    """Mean absolute error, in the target's unit."""
+    return float((weights * np.abs(scores - target)).sum() / weights.sum())
+
+
+def rmse(target: Floats, scores: Floats, weights: Floats) -> float:
+    """Root of the mean squared error, in the target's unit."""
+    return float(np.sqrt((weights * (scores - target) ** 2).sum() / weights.sum()))
+
+
+def r2(target: Floats, scores: Floats, weights: Floats) -> float:
+    """Share of the target's variance explained; NaN when the target does not vary."""
+    mean = (weights * target).sum() / weights.sum()
+    variance = (weights * (target - mean) ** 2).sum()
+    return float(1 - (weights * (scores - target) ** 2).sum() / variance) if variance > 0 else float("nan")
+
+
+def _classes(scores: Floats) -> Floats:
+    return (scores >= 0.5).astype(np.float64) if scores.ndim == 1 else scores.argmax(axis=1).astype(np.float64)
+
+
+# The first metric of a kind selects the best epoch and decides gates.
+METRICS: dict[TaskKind, dict[str, Metric]] = {
+    TaskKind.BINARY: {"auroc": auroc, "ap": average_precision, "accuracy": accuracy, "f1": f1},
+    TaskKind.MULTICLASS: {"accuracy": accuracy, "f1": f1},
+    TaskKind.REGRESSION: {"mae": mae, "rmse": rmse, "r2": r2},
+}
+LOWER_IS_BETTER = frozenset({"mae", "rmse"})
+
+
+def main_metric(kind: TaskKind) -> str:
+    """The metric that selects and gates models of a kind."""
+    return next(iter(METRICS[kind]))
+
+
+def is_better(metric: str, value: float, than: float) -> bool:
+    """True when a value of a metric is strictly better than another; anything is better than NaN."""
+    if np.isnan(value) or np.isnan(than):
+        return not np.isnan(value)
+    return value < than if metric in LOWER_IS_BETTER else value > than
+
+
+def evaluate(
+    kind: TaskKind, target: Floats, scores: Floats, groups: NDArray[Any], *, num_samples: int = 200, seed: int = 0
+) -> dict[str, Interval]:
+    """All metrics of a kind, each with a 95 % interval.
+
+    The interval is the percentile bootstrap over groups: rows of one entity are drawn together, since they are alike.
+
+    Args:
+        kind: decides the metrics.
+        target: [n] class codes or values.
+        scores: [n] probabilities of the positive class or values, or [n, classes] probabilities.
+        groups: [n] whose rows belong together, such as the entity's row.
+        num_samples: bootstrap samples.
+        seed: of the resampling.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    num_groups = int(group.max()) + 1 if len(group) else 0
+    random = np.random.default_rng(seed)
+    draws = [np.bincount(random.integers(0, num_groups, num_groups), minlength=num_groups) for _ in range(num_samples)]
+    result = {}
+    for name, metric in METRICS[kind].items():
+        value = metric(target, scores, np.ones(len(target)))
+        sampled = np.array([metric(target, scores, draw[group].astype(np.float64)) for draw in draws])
+        sampled = sampled[np.isfinite(sampled)]
+        low, high = np.percentile(sampled, [2.5, 97.5]) if len(sampled) else (value, value)
+        result[name] = Interval(value, float(low), float(high))
+    return result

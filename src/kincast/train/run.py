@@ -1,0 +1,196 @@
+"""Run: one task from its query to a saved version: labels, features, training, baselines, metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kincast import __version__
+from kincast.errors import DataError
+from kincast.feature.fit import fit_features
+from kincast.feature.store import FeatureStore, open_features
+from kincast.graph.snapshot import Snapshot
+from kincast.model.network import Network
+from kincast.model.objective import Objective, fit_objective
+from kincast.model.score import InputLoader
+from kincast.progress import Progress, silent
+from kincast.project import Project, TaskSettings
+from kincast.query.compile import compile_task
+from kincast.query.labels import Labels, make_labels, read_labels
+from kincast.query.task import Task
+from kincast.registry.version import Interval, Version, VersionInfo, save_version
+from kincast.sample.batch import Seeds
+from kincast.train.aggregate import make_aggregates
+from kincast.train.boost import boosted_scores
+from kincast.train.heuristic import HEURISTICS
+from kincast.train.history import label_history
+from kincast.train.loop import Examples, Fit, Trainer
+from kincast.train.metric import evaluate
+
+Floats = NDArray[np.float64]
+SPLITS = {1: "validation", 2: "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything training needs.
+
+    Attributes:
+        task: the checked query.
+        labels: of all splits.
+        features: encoded, with statistics of the training period.
+        objective: fitted on the training labels.
+    """
+
+    task: Task
+    labels: Labels
+    features: FeatureStore
+    objective: Objective
+
+
+def train_task(
+    project: Project, name: str, *, snapshot: Snapshot, resume: bool = False, progress: Progress = silent
+) -> Version:
+    """Train one task of a project, compare it with the baselines on the same rows, and save the version.
+
+    Args:
+        project: its settings and folders.
+        name: of the task.
+        snapshot: the rows.
+        resume: go on from the checkpoint of a killed run of the same plan and snapshot.
+        progress: told what is done.
+
+    Raises:
+        QueryError: the query does not fit the schema.
+        DataError: the rows do not give labels to learn from.
+        TrainError: training diverged.
+        StorageError: the disk refused.
+    """
+    _, settings = project.task(name)
+    prepared = prepare(project, settings, snapshot, progress)
+    fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
+    network = new_network(snapshot, prepared, settings)
+    network.load_state_dict(fit.weights)
+    loader = InputLoader(snapshot, prepared.features, settings.model, settings.train.seed, settings.train.num_threads)
+    metrics, baselines = compare(snapshot, prepared, network, loader, settings, progress)
+    info = VersionInfo(
+        task=name,
+        query=settings.query,
+        kind=prepared.task.kind.value,
+        entity=prepared.task.entity,
+        classes=prepared.labels.classes,
+        schema=snapshot.schema,
+        snapshot_id=snapshot.id,
+        settings=json.loads(settings.model_dump_json(include={"split", "model", "train"}, by_alias=True)),
+        metrics=metrics,
+        baselines=baselines,
+        code_version=__version__,
+        created_us=time.time_ns() // 1_000,
+        best_epoch=fit.best_epoch,
+        published={n: dict(values) for n, values in settings.published.items()},
+    )
+    features = {
+        "spec": prepared.features.spec.as_dict(),
+        "objective": prepared.objective.as_dict(),
+        "epochs": fit.epochs,
+    }
+    weights = {n: tensor.numpy() for n, tensor in fit.weights.items()}
+    return save_version(project.versions, info, weights, features)
+
+
+def prepare(project: Project, settings: TaskSettings, snapshot: Snapshot, progress: Progress = silent) -> Prepared:
+    """Labels, features and objective of a task."""
+    task = compile_task(settings.query, snapshot.schema)
+    progress("compute labels", 0, 1)
+    with snapshot.open_tables() as tables:
+        if settings.labels is not None:
+            labels = read_labels(task, tables, project.folder / settings.labels, settings.split)
+        else:
+            labels = make_labels(task, tables, settings.split)
+    progress("compute labels", 1, 1)
+    train = labels.of(0)
+    if len(train.rows) == 0:
+        raise DataError("there is no training label", where=settings.query, hint="kincast explain shows the anchors")
+    until_us = int(train.visible_us.max())
+    spec = fit_features(snapshot, until_us, task.hidden)
+    features = open_features(snapshot, spec, project.work / "features", progress)
+    objective = fit_objective(task.kind, train.target, len(labels.classes), class_weights=settings.train.class_weights)
+    return Prepared(task, labels, features, objective)
+
+
+def fit_network(
+    project: Project,
+    name: str,
+    snapshot: Snapshot,
+    prepared: Prepared,
+    *,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Fit:
+    """Train the network of a task; the checkpoint lies in the project's work folder until the end."""
+    _, settings = project.task(name)
+    network = new_network(snapshot, prepared, settings)
+    loader = InputLoader(snapshot, prepared.features, settings.model, settings.train.seed, settings.train.num_threads)
+    fingerprint = _fingerprint(snapshot, settings, prepared)
+    folder = project.work / "runs" / _folder_name(name)
+    trainer = Trainer(network, prepared.objective, loader, settings.train, folder, fingerprint)
+    train, validation = (examples(prepared.labels.of(split)) for split in (0, 1))
+    return trainer.run(train, validation, resume=resume, progress=progress)
+
+
+def new_network(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) -> Network:
+    """A network with the weights that the run's seed gives."""
+    torch.manual_seed(settings.train.seed)
+    spec = prepared.features.spec
+    return Network(snapshot.schema, spec, settings.model, prepared.objective.num_outputs)
+
+
+def examples(labels: Labels) -> Examples:
+    """Labels as seeds and targets."""
+    return Examples(Seeds(labels.entity, labels.rows, labels.as_of_us, labels.visible_us), labels.target)
+
+
+def compare(
+    snapshot: Snapshot,
+    prepared: Prepared,
+    network: Network,
+    loader: InputLoader,
+    settings: TaskSettings,
+    progress: Progress = silent,
+) -> tuple[dict[str, dict[str, Interval]], dict[str, dict[str, dict[str, Interval]]]]:
+    """Metrics of the network and of every baseline, per split, on the very same rows."""
+    labels = prepared.labels
+    history = label_history(prepared.task, labels)
+    contenders = {baseline: rule(labels, history) for baseline, rule in HEURISTICS[labels.kind].items()}
+    seeds = examples(labels).seeds
+    aggregates = make_aggregates(snapshot, seeds, prepared.task.hidden, progress)
+    progress("train LightGBM", 0, 1)
+    contenders["LightGBM"] = boosted_scores(labels, aggregates, history, seed=settings.train.seed)
+    progress("train LightGBM", 1, 1)
+    metrics = {}
+    baselines: dict[str, dict[str, dict[str, Interval]]] = {baseline: {} for baseline in contenders}
+    for split, split_name in SPLITS.items():
+        part = labels.split == split
+        own, _ = loader.score(network, prepared.objective, examples(labels.of(split)).seeds, progress)
+        rows, target = labels.rows[part], labels.target[part]
+        metrics[split_name] = evaluate(labels.kind, target, own, rows)
+        for baseline, scores in contenders.items():
+            baselines[baseline][split_name] = evaluate(labels.kind, target, scores[part], rows)
+    return metrics, baselines
+
+
+def _fingerprint(snapshot: Snapshot, settings: TaskSettings, prepared: Prepared) -> str:
+    parts: list[Any] = [snapshot.id, __version__, settings.model_dump_json(), prepared.features.spec.digest]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _folder_name(task: str) -> Path:
+    return Path("".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in task))

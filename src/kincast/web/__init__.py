@@ -1,0 +1,1 @@
+"""Web: self-contained HTML reports."""

@@ -1,0 +1,253 @@
+"""Report page: everything known of a project as one HTML file that needs nothing else, on paper or on a phone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from kincast.clock import format_instant
+from kincast.query.task import TaskKind
+from kincast.report import Verdict
+from kincast.schema import Schema
+from kincast.train.metric import LOWER_IS_BETTER, METRICS
+from kincast.web.chart import Mark, Strip, calibration, calibration_bins, curve, distribution, strips
+from kincast.web.picture import schema_picture
+from kincast.web.svg import number
+
+METRIC_NAMES = {
+    "auroc": "AUROC",
+    "ap": "average precision",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "R²",
+}
+OURS = "Graph neural network"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """What the report says of one task; a part that is None or empty says how to get it.
+
+    Attributes:
+        name: of the task in the project.
+        query: as written.
+        explanation: ``Explanation.as_dict()``.
+        version: ``VersionInfo.as_dict()`` of the version shown.
+        epochs: validation metric after each epoch, the first epoch first.
+        target: [n] what happened to the test rows; binary tasks only.
+        scores: [n] what the model had predicted for them.
+        versions: known versions, newest first: ``id``, ``aliases``, ``trained``.
+        gate: ``Report.as_dict()`` of the last attempt to promote.
+        giveaway: ``Report.as_dict()`` of the columns that alone nearly tell the label.
+    """
+
+    name: str
+    query: str
+    explanation: Mapping[str, Any] | None = None
+    version: Mapping[str, Any] | None = None
+    epochs: Sequence[float] = ()
+    target: NDArray[np.float64] | None = None
+    scores: NDArray[np.float64] | None = None
+    versions: Sequence[Mapping[str, Any]] = ()
+    gate: Mapping[str, Any] | None = None
+    giveaway: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the report says of a project.
+
+    Attributes:
+        project: its name.
+        source: path or URL of the database, without a password.
+        made_us: when the report was made.
+        schema: tables and links.
+        rows: rows per table of the snapshot; empty without one.
+        tasks: one part each.
+        snapshot_id: the snapshot; None without one.
+        check: ``Report.as_dict()`` of the data check.
+        drift: ``Report.as_dict()`` of the drift report.
+        seconds: step → how long it took.
+        environment: name → version or description.
+    """
+
+    project: str
+    source: str
+    made_us: int
+    schema: Schema
+    rows: Mapping[str, int]
+    tasks: Sequence[TaskPage]
+    snapshot_id: str | None = None
+    check: Mapping[str, Any] | None = None
+    drift: Mapping[str, Any] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The test period: strips for the main metric, a table for all of them.
+
+    Attributes:
+        metric: name of the main metric.
+        direction: ``higher is better`` or ``lower is better``.
+        strips: the drawings, the model first.
+        axis: their common scale.
+        metrics: names of all metrics.
+        rows: name, role and per metric the value and its interval.
+        sentence: who wins, by the intervals.
+    """
+
+    metric: str
+    direction: str
+    strips: list[Strip]
+    axis: Markup
+    metrics: list[str]
+    rows: list[tuple[str, str, list[tuple[str, str]]]]
+    sentence: str
+
+
+def render_report(page: Page) -> str:
+    """One HTML page: styles and drawings inline, no script, nothing loaded from anywhere.
+
+    Args:
+        page: what it says. Names, keys and messages in it may hold anything; they are escaped.
+    """
+    environment = Environment(
+        loader=PackageLoader("kincast.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, instant=format_instant, metric=lambda name: METRIC_NAMES.get(name, name))
+    entities = frozenset(str(task.version["entity"]) for task in page.tasks if task.version)
+    return environment.get_template("report.html").render(
+        page=page,
+        picture=schema_picture(page.schema, page.rows, entities),
+        parts=[_part(task) for task in page.tasks],
+        reports=[r for r in (_findings("Data check", page.check), _findings("Drift", page.drift)) if r],
+    )
+
+
+def _part(task: TaskPage) -> dict[str, Any]:
+    part: dict[str, Any] = {"task": task, "comparison": None, "curve": None, "calibration": None, "distribution": None}
+    part["findings"] = [f for f in (_findings("Giveaways", task.giveaway), _findings("Gate", task.gate)) if f]
+    if task.version is None:
+        return part
+    part["comparison"] = compare(task.version)
+    if task.epochs:
+        metric = _metrics_of(task.version)[0]
+        part["curve"] = curve(task.epochs, task.version["best_epoch"], METRIC_NAMES.get(metric, metric))
+    if task.version["kind"] == TaskKind.BINARY and task.target is not None and task.scores is not None:
+        part["calibration"] = calibration(calibration_bins(task.target, task.scores))
+        part["distribution"] = distribution(task.target, task.scores)
+    return part
+
+
+def _metrics_of(version: Mapping[str, Any]) -> list[str]:
+    known = METRICS.get(TaskKind(version["kind"]), {})
+    measured = version["metrics"].get("test", {})
+    return [*(name for name in known if name in measured), *(name for name in measured if name not in known)]
+
+
+def compare(version: Mapping[str, Any], split: str = "test") -> Comparison | None:
+    """A version against its baselines and published figures; None when nothing was measured.
+
+    Args:
+        version: ``VersionInfo.as_dict()``.
+        split: the period to compare on.
+    """
+    metrics = _metrics_of(version)
+    if not metrics:
+        return None
+    main = metrics[0]
+    sign = 1 if main in LOWER_IS_BETTER else -1
+    own = version["metrics"][split]
+    baselines = {name: values.get(split, {}) for name, values in version["baselines"].items()}
+    marks = [Mark(name, "baseline", *_triple(values.get(main))) for name, values in baselines.items()]
+    marks.sort(key=lambda mark: (math.isnan(mark.value), sign * mark.value))
+    marks.insert(0, Mark(OURS, "model", *_triple(own[main])))
+    quoted = {name: values for name, values in version["published"].items() if main in values}
+    marks += [Mark(name, "quoted", *_quoted(values[main])) for name, values in quoted.items()]
+    cells = {OURS: own, **baselines}
+    rows = [
+        (mark.name, mark.role, [_cell(cells[mark.name].get(m)) for m in metrics])
+        for mark in marks
+        if mark.role != "quoted"
+    ]
+    rows += [
+        (name, "quoted", [(str(values.get(m, "–")), "") for m in metrics])
+        for name, values in version["published"].items()
+    ]
+    drawn, axis = strips(marks)
+    direction = "lower is better" if main in LOWER_IS_BETTER else "higher is better"
+    return Comparison(main, direction, drawn, axis, metrics, rows, _winner(marks, main))
+
+
+def _winner(marks: Sequence[Mark], metric: str) -> str:
+    ours, rivals = marks[0], [m for m in marks[1:] if m.role == "baseline" and math.isfinite(m.value)]
+    if not rivals or not math.isfinite(ours.value):
+        return "There is nothing to compare it with."
+    best = rivals[0]
+    lower = metric in LOWER_IS_BETTER
+    ahead = ours.value < best.value if lower else ours.value > best.value
+    apart = ours.high < best.low or best.high < ours.low
+    name = METRIC_NAMES.get(metric, metric)
+    mine, theirs = number(ours.value), number(best.value)
+    chance = "The intervals do not overlap." if apart else "The intervals overlap, so the order may be chance."
+    if ahead:
+        return (
+            f"The graph neural network leads with {name} {mine}; the best baseline, {best.name}, has {theirs}. {chance}"
+        )
+    return f"The baseline {best.name} leads with {name} {theirs}; the graph neural network has {mine}. {chance}"
+
+
+def _triple(value: Sequence[float | None] | None) -> tuple[float, float, float]:
+    if value is None:
+        return (math.nan, math.nan, math.nan)
+    middle, low, high = (math.nan if x is None else float(x) for x in value)
+    return (middle, middle if math.isnan(low) else low, middle if math.isnan(high) else high)
+
+
+def _quoted(value: Any) -> tuple[float, float, float]:
+    # Published figures may be text such as ".686 ± .039" or ".707-.732": the first number in it is drawn.
+    text = str(value)
+    for word in text.replace("–", " ").replace("±", " ").replace("/", " ").split():
+        try:
+            found = float(word)
+        except ValueError:
+            continue
+        return (found, found, found)
+    return (math.nan, math.nan, math.nan)
+
+
+def _cell(value: Sequence[float | None] | None) -> tuple[str, str]:
+    middle, low, high = _triple(value)
+    if math.isnan(middle):
+        return ("–", "")
+    return (number(middle), f"{number(low)} – {number(high)}" if high > low else "")
+
+
+def _findings(title: str, report: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    order = {verdict.value: rank for rank, verdict in enumerate(Verdict)}
+    checks = sorted(report["checks"], key=lambda check: -order[check["verdict"]])
+    notable = [check for check in checks if check["verdict"] != "ok"]
+    return {
+        "title": title,
+        "subject": report["subject"],
+        "verdict": report["verdict"],
+        "notable": notable,
+        "num_ok": len(checks) - len(notable),
+    }

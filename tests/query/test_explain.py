@@ -1,0 +1,66 @@
+"""Explain: words, SQL, splits and warnings."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kincast.clock import Span
+from kincast.project import SplitSettings
+from kincast.query.compile import compile_task
+from kincast.query.explain import explain, window_words
+from kincast.query.labels import make_labels
+from kincast.source.tables import Tables
+from kincast.testing.tiny import tiny_schema
+
+SCHEMA = tiny_schema()
+
+
+def test_says_what_the_labels_are(tiny: Tables) -> None:
+    task = compile_task(
+        "PREDICT COUNT(tickets.*, 0, 30, days) > 0 FOR EACH customers WHERE COUNT(orders.*, -60, 0) > 0 "
+        "ASSUMING COUNT(orders.*, 0, 30) > 0",
+        SCHEMA,
+    )
+    found = explain(task, tiny, SplitSettings())
+    labels = make_labels(task, tiny, SplitSettings())
+    assert [part.num_rows for part in found.splits] == [len(labels.of(i)) for i in range(3)]
+    assert [part.rate for part in found.splits] == [labels.of(i).target.mean() for i in range(3)]
+    assert found.window == "the 30 days after the anchor"
+    assert "Rows of tickets are reached through orders.customer_id, tickets.order_id." in found.sentences
+    assert found.sql.startswith("-- the newest 3 of 10 anchors\nWITH ")
+    assert any("few labels" in warning for warning in found.warnings)
+    text = found.as_text()
+    assert found.query in text
+    assert "% positive" in text
+    assert json.loads(json.dumps(found.as_dict()))["splits"][2]["name"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("customers.segment FOR EACH orders.order_id", "new 43.4%, loyal 33.3%, big 23.3%"),
+        ("SUM(orders.amount, 0, 30, days) FOR EACH customers", "mean "),
+    ],
+)
+def test_values_in_words(tiny: Tables, query: str, words: str) -> None:
+    found = explain(compile_task(f"PREDICT {query}", SCHEMA), tiny, SplitSettings())
+    assert found.splits[0].words.startswith(words)
+
+
+def test_warns_of_what_would_mislead(tiny: Tables) -> None:
+    def warnings(query: str) -> str:
+        return "\n".join(explain(compile_task(f"PREDICT {query}", SCHEMA), tiny, SplitSettings()).warnings)
+
+    about_entity = warnings("COUNT(orders.* WHERE customers.age > 30, 0, 30, days) > 0 FOR EACH customers")
+    assert "the filter customers.age > 30 is about customers only" in about_entity
+    rare = warnings("COUNT(orders.*, 0, 1, days) > 1 FOR EACH customers")
+    assert "consider class weights" in rare or "only one class" in rare
+    assert "uses the target customers.age" in warnings("customers.age FOR EACH customers WHERE customers.age > 20")
+    assert "are 0: consider predicting a condition" in warnings("COUNT(tickets.*, 0, 1, days) FOR EACH customers")
+
+
+def test_windows_in_words() -> None:
+    assert window_words((Span(0), Span(1, "months"))) == "the 1 month after the anchor"
+    assert window_words((Span(30), Span(60))) == "from 30 days to 60 days after the anchor"

@@ -1,0 +1,104 @@
+"""Real servers for tests, started on free ports of the loopback interface and stopped at the end."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+MISSING = "needs a PostgreSQL server: apt-get install postgresql"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a running PostgreSQL server, without a database name; user ``postgres``, password ``s3cret``."""
+    binaries = _postgres_binaries()
+    if binaries is None:
+        pytest.skip(MISSING)
+    folder = Path(tempfile.mkdtemp(prefix="kincast-pg-"))
+    # The server refuses to run as root.
+    owner = _unprivileged() if os.geteuid() == 0 else None
+    if owner is not None:
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    become = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner is not None else {}
+
+    def run(program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(binaries / program), *arguments], cwd=folder, capture_output=True, text=True, check=False, **become
+        )
+        if done.returncode:
+            log = folder / "log"
+            pytest.fail(f"{program}: {done.stdout}{done.stderr}{log.read_text() if log.exists() else ''}")
+
+    password = folder / "password"
+    password.write_text("s3cret\n")
+    password.chmod(0o644)
+    data, port = str(folder / "data"), _free_port()
+    try:
+        run(
+            "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password), "-N", "-E", "UTF8"
+        )
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-o", options, "-w", "start")
+        try:
+            yield f"postgresql://postgres:s3cret@127.0.0.1:{port}"
+        finally:
+            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_database(postgres_server: str) -> Iterator[Callable[[str], str]]:
+    """Makes a new database, runs statements in it and gives its URL."""
+    import adbc_driver_postgresql.dbapi as driver
+
+    made: list[str] = []
+
+    def run(database: str, sql: str) -> None:
+        url = f"{postgres_server}/{database}"
+        with driver.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.executescript(sql)
+
+    def make(sql: str) -> str:
+        name = f"kincast_{os.getpid()}_{len(made)}"
+        run("postgres", f"CREATE DATABASE {name}")
+        made.append(name)
+        if sql:
+            run(name, sql)
+        return f"{postgres_server}/{name}"
+
+    yield make
+    for name in made:
+        run("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _postgres_binaries() -> Path | None:
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: path.parts)
+    return versions[-1].parent if versions else None
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    pytest.skip("needs an unprivileged user 'postgres' to run PostgreSQL as")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

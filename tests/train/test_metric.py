@@ -1,0 +1,77 @@
+"""Metrics equal their definitions, with ties, weights and absent classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kincast.query.task import TaskKind
+from kincast.train import metric
+
+pairs = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(pairs)
+def test_auroc_counts_pairs(rows: list[tuple[bool, int]]) -> None:
+    target, scores = (np.array(part, dtype=float) for part in zip(*rows, strict=True))
+    value = metric.auroc(target, scores, np.ones(len(rows)))
+    won = [(p > n) + 0.5 * (p == n) for p in scores[target == 1] for n in scores[target == 0]]
+    if not won:
+        assert np.isnan(value)
+    else:
+        assert value == pytest.approx(np.mean(won))
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs, st.integers(0, 99))
+def test_weights_count_as_repeated_rows(rows: list[tuple[bool, int]], seed: int) -> None:
+    target, scores = (np.array(part, dtype=float) for part in zip(*rows, strict=True))
+    weights = np.random.default_rng(seed).integers(0, 4, len(rows))
+    again = np.repeat(np.arange(len(rows)), weights)
+    for function in (metric.auroc, metric.average_precision):
+        value = function(target, scores, weights.astype(float))
+        assert value == pytest.approx(function(target[again], scores[again], np.ones(len(again))), nan_ok=True)
+
+
+def test_average_precision_of_a_known_ranking() -> None:
+    target = np.array([1.0, 0.0, 1.0, 0.0])
+    assert metric.average_precision(target, np.array([4.0, 3.0, 2.0, 1.0]), np.ones(4)) == pytest.approx((1 + 2 / 3) / 2)
+    assert metric.average_precision(target, np.ones(4), np.ones(4)) == pytest.approx(0.5)
+
+
+def test_errors_of_values() -> None:
+    target, scores, ones = np.array([0.0, 2.0]), np.array([1.0, 5.0]), np.ones(2)
+    assert metric.mae(target, scores, ones) == 2.0
+    assert metric.rmse(target, scores, ones) == pytest.approx(np.sqrt(5))
+    assert metric.r2(target, scores, ones) == pytest.approx(1 - 10 / 2)
+    assert np.isnan(metric.r2(np.ones(2), scores, ones))
+
+
+def test_f1_and_accuracy() -> None:
+    target, scores, ones = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.9, 0.2, 0.7, 0.1]), np.ones(4)
+    assert metric.accuracy(target, scores, ones) == 0.5
+    assert metric.f1(target, scores, ones) == pytest.approx(0.5)
+    classes = np.eye(3)[[0, 1, 1]]
+    assert metric.accuracy(np.array([0.0, 1.0, 2.0]), classes, np.ones(3)) == pytest.approx(2 / 3)
+
+
+def test_intervals_hold_the_value_and_widen_for_few_entities() -> None:
+    random = np.random.default_rng(0)
+    target = (random.random(600) < 0.5).astype(float)
+    scores = target + random.normal(0, 1, 600)
+    many = metric.evaluate(TaskKind.BINARY, target, scores, np.arange(600))["auroc"]
+    few = metric.evaluate(TaskKind.BINARY, target, scores, np.arange(600) % 8)["auroc"]
+    assert many.low < many.value < many.high
+    assert few.value == many.value
+    again = metric.evaluate(TaskKind.BINARY, target, scores, np.arange(600))["auroc"]
+    assert again == many
+
+
+def test_better_depends_on_the_metric() -> None:
+    assert metric.is_better("auroc", 0.8, 0.7)
+    assert metric.is_better("mae", 0.7, 0.8)
+    assert metric.is_better("mae", 1.0, float("nan"))
+    assert not metric.is_better("auroc", float("nan"), 0.1)
