@@ -8,8 +8,7 @@ DEV := $(VENV)/.installed-dev
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if command -v $$p >/dev/null && $$p -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$p; break; fi; done)
-# A place with CPU builds of torch, where the usual index has only GPU builds:
-#   make venv TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Another package index to take torch from, where the usual one has only GPU builds.
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 JOBS ?= 2

@@ -47,7 +47,12 @@ def test_the_main_job(kincast: Kincast, home: Path) -> None:
     scores = dict(zip(rows["customer_id"].to_pylist(), rows["score"].to_pylist(), strict=True))
     assert answer["score"] == pytest.approx(scores[answer["key"]], abs=1e-6)
 
-    _ok(kincast, "drift", "churn")
+    assert "ok" in _ok(kincast, "drift", "churn")
+    with duckdb.connect(str(home / "tiny.duckdb")) as connection:
+        connection.execute("UPDATE orders SET amount = amount * 50")
+    _ok(kincast, "build", "--quiet")
+    moved = kincast("drift", "churn")
+    assert "orders.amount" in moved.out, moved.err
     _ok(kincast, "report")
     page = (home / "kincast-report.html").read_text()
     assert all(word in page for word in ("churn", "LightGBM", "Calibration", "kincast train spend"))

@@ -110,6 +110,7 @@ def test_more_of_the_same_raises_no_alarm(before: Snapshot, tmp_path: Path) -> N
     looked_at = {c.where for c in report.checks}
     assert {"orders.amount", "orders.due_at", "orders.tags", "customers.age", "predictions"} <= looked_at
     assert not {"orders.secret", "orders.order_id", "orders.customer_id"} & looked_at
+    assert ("drift.column", "orders.placed_at") not in {(c.name, c.where) for c in report.checks}
     assert check(report, "drift.rows", "orders").value == pytest.approx(1, abs=0.01)
     assert check(report, "drift.history", "orders").verdict is Verdict.OK
     assert check(report, "drift.degree", "orders.customer_id -> customers.customer_id").verdict is Verdict.OK

@@ -29,7 +29,9 @@ def measured(value: float, split: str = "validation", metric: str = "auroc", hal
 def info(value: float, heuristic: float | None = 0.6, lightgbm: float | None = 0.7, **changes: Any) -> VersionInfo:
     baselines = {"entity mean": heuristic, "LightGBM": lightgbm, "global": 0.5}
     found = {name: measured(number) for name, number in baselines.items() if number is not None}
-    return version_info(**{"id": f"v{value}", "metrics": measured(value), "baselines": found, **changes})
+    margins = {name: measured(value - number) for name, number in baselines.items() if number is not None}
+    values = {"id": f"v{value}", "metrics": measured(value), "baselines": found, "margins": margins}
+    return version_info(**{**values, **changes})
 
 
 def check(report: Report, name: str) -> Check:
@@ -49,6 +51,12 @@ def test_best_heuristic_must_be_beaten(value: float, verdict: str) -> None:
     found = check(gate(info(value), None), "gate.heuristics")
     assert found.verdict == verdict
     assert "entity mean" in found.message
+
+
+def test_a_difference_that_was_not_measured_is_noise() -> None:
+    found = check(gate(info(0.8, margins={}), None), "gate.heuristics")
+    assert found.verdict == "warn"
+    assert "within noise" in found.message
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ def test_the_future_moves_no_bit(
     assert (scores[0] == scores[1]).all()
 
 
-def test_a_snapshot_of_another_schema_is_refused(version: Version, tmp_path: Path, planted: tuple[Project, Snapshot]) -> None:
+def test_a_snapshot_of_another_schema_is_refused(
+    version: Version, tmp_path: Path, planted: tuple[Project, Snapshot]
+) -> None:
     project, _ = planted
     changed = tmp_path / "planted.duckdb"
     shutil.copy(project.source, changed)

@@ -59,11 +59,11 @@ def test_filter_history_is_reserved(tiny: Tables) -> None:
 
 def test_start_dates_step_forward_and_training_back(tiny: Tables) -> None:
     split = SplitSettings(
-        validation_start="2024-07-01", test_start="2024-09-01", validation_windows=5, test_windows=9, step="30 days"
+        validation_start="2024-07-01", test_start="2024-08-30", validation_windows=5, test_windows=9, step="30 days"
     )
     anchors = make_anchors(task("0, 30, days"), tiny, split)
     assert texts(anchors.validation) == ["2024-07-01", "2024-07-31"]
-    assert texts(anchors.test) == ["2024-09-01", "2024-10-01", "2024-10-31", "2024-11-30"]
+    assert texts(anchors.test) == ["2024-08-30", "2024-09-29", "2024-10-29", "2024-11-28"]
     # As far back as any table reaches: customers signed up before the first order.
     assert texts(anchors.train)[0] == "2023-12-04"
     assert texts(anchors.train)[-1] == "2024-06-01"

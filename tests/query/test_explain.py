@@ -29,7 +29,7 @@ def test_says_what_the_labels_are(tiny: Tables) -> None:
     assert [part.rate for part in found.splits] == [labels.of(i).target.mean() for i in range(3)]
     assert found.window == "the 30 days after the anchor"
     assert "Rows of tickets are reached through orders.customer_id, tickets.order_id." in found.sentences
-    assert found.sql.startswith("-- the newest 3 of 10 anchors\nWITH ")
+    assert found.sql.startswith("-- the newest 3 of 9 anchors\nWITH ")
     assert any("few labels" in warning for warning in found.warnings)
     text = found.as_text()
     assert found.query in text

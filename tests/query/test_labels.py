@@ -143,6 +143,8 @@ def test_seeds_of_named_keys_keep_their_order(tiny: Tables) -> None:
     rows, _ = prediction_seeds(task(), tiny, keys=[17, "3", 5])
     assert list(rows) == list(find_rows(task(), tiny.connect(), [17, 3, 5])) == [16, 2, 4]
     assert list(prediction_seeds(task(CHURN.replace("EACH ", "") + " IN (2, 1)"), tiny)[0]) == [1, 0]
+    young = task(f"{CHURN} WHERE customers.age < 40")
+    assert list(prediction_seeds(young, tiny, keys=[4, 1])[0]) == [0]  # customer 4 is 70 and left out
     with pytest.raises(KeyNotFoundError, match="2 of 3 keys are not in customers: 99, x"):
         prediction_seeds(task(), tiny, keys=[1, 99, "x"])
     with pytest.raises(DataError, match="lies before the first fact"):

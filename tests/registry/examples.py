@@ -47,6 +47,7 @@ def version_info(**changes: Any) -> VersionInfo:
             "test": {"auroc": Interval(0.79, 0.77, float("nan"))},
         },
         baselines={"global_rate": {"validation": {"auroc": Interval(0.5, 0.5, 0.5)}}},
+        margins={"global_rate": {"validation": {"auroc": Interval(0.3, 0.28, 0.32)}}},
         code_version="0.1.0",
         created_us=parse_instant("2026-11-20 14:05:01"),
         best_epoch=3,

@@ -60,7 +60,7 @@ def test_missing_file_is_named(tmp_path: Path, name: str) -> None:
     assert caught.value.where == str(saved.folder / name)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, name: str, place: float, bit: int) -> None:
     root = tmp_path_factory.mktemp("versions")

@@ -115,7 +115,7 @@ def test_the_future_and_gaps(arrow_source: MakeSource, tmp_path: Path) -> None:
     assert (future.verdict, future.value, future.samples) == (Verdict.WARN, 1, ("2024-06-01 00:00:01",))
     gap = find(found, "time.gap", "t")
     assert gap.verdict is Verdict.WARN
-    assert gap.value == "117.0 days"
+    assert gap.value == "118.0 days"
 
 
 def test_regular_pauses_are_no_gap(arrow_source: MakeSource, tmp_path: Path) -> None:

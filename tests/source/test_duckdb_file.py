@@ -11,6 +11,7 @@ import pytest
 
 from kincast.errors import SourceError
 from kincast.schema import Link, SemanticType
+from kincast.source.infer import infer_schema
 from kincast.source.open import open_source
 from kincast.source.tables import stage
 
@@ -74,3 +75,20 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     assert source.scan("t").read_all().to_pylist() == [{"d": date(2024, 1, 1)}]
     assert (tmp_path / "x.duckdb").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x.duckdb"]
+
+
+def test_numbers_at_the_limits_and_lists_of_anything(tmp_path: Path) -> None:
+    make(
+        tmp_path / "x",
+        "CREATE TABLE t (id BIGINT, u UBIGINT, h HUGEINT, d DOUBLE, l INT[][], s STRUCT(a INT)[], z TIMESTAMPTZ[]);"
+        "INSERT INTO t VALUES (-9223372036854775808, 18446744073709551615, -170141183460469231731687303715884105727,"
+        " 1e308, [[1]], [{'a': 1}], ['2024-01-01 00:00:00+02']), (9223372036854775807, 0, 0, 'nan', NULL, NULL, NULL)",
+    )
+    source = open_source("x", tmp_path)
+    schema = infer_schema(source).schema
+    assert {c.type for c in schema.table("t").columns if c.name in "lsz"} == {SemanticType.IGNORED}
+    with stage(source, schema, tmp_path / "s") as tables, tables.connect() as connection:
+        rows = connection.execute("SELECT id, u, h, d FROM t ORDER BY id").fetchall()
+    # The first 128-bit number has 39 digits, more than exact decimals hold.
+    assert rows == [(-(2**63), 2**64 - 1, None, 1e308), (2**63 - 1, 0, 0, None)]
+    assert dict(tables.counts["t"].unreadable) == {"h": 1}

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kincast.errors import SourceError
+from kincast.source.infer import infer_schema
 from kincast.source.open import open_source
 
 
@@ -139,3 +140,10 @@ def test_write_refuses_names_that_leave_the_folder(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="cannot be the name of a file"):
             open_source(str(tmp_path)).write(name, pa.table({"a": [1]}))
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_header_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", "id,created_at,x")
+    source = open_source(str(tmp_path))
+    assert infer_schema(source).schema.table("t").key == ("id",)
+    assert source.scan("t").read_all().num_rows == 0

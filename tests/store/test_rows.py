@@ -31,7 +31,7 @@ def put(root: Path, keys: Any, base: float = 0.0, name: str = "churn.embeddings"
     return publish(root, name, table, vectors(len(table), base=base), STAMP)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     keys=st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=60),
     wanted=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20),
@@ -44,7 +44,7 @@ def test_integer_keys_are_found_exactly(
     _agree(store, [str(key) for key in keys], [str(key) for key in [*keys, *wanted]])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     keys=st.lists(st.text(st.characters(exclude_categories=["Cs"])), unique=True, max_size=40),
     wanted=st.lists(st.text(), max_size=20),
@@ -83,6 +83,13 @@ def test_equal_hashes_do_not_confuse_keys(tmp_path: Path, monkeypatch: pytest.Mo
     assert store.get("k20") is None
     with pytest.raises(DataError, match="1 keys are there twice, such as k3"):
         put(tmp_path, [*keys, "k3"])
+
+
+def test_what_is_no_key_is_not_the_empty_text(tmp_path: Path) -> None:
+    store = put(tmp_path, ["", "a"])
+    assert store.lookup([None, "", [], 5.5])[1].tolist() == [False, True, False, False]
+    assert store.get(None) is None
+    assert store.get("").tolist() == [0, 1, 2]
 
 
 def test_composite_keys(tmp_path: Path) -> None:
@@ -212,7 +219,7 @@ def test_missing_namespace_names_those_there_are(tmp_path: Path) -> None:
     assert caught.value.hint == "published: churn.embeddings"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     root = tmp_path_factory.mktemp("s")

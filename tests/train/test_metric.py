@@ -38,7 +38,9 @@ def test_weights_count_as_repeated_rows(rows: list[tuple[bool, int]], seed: int)
 
 def test_average_precision_of_a_known_ranking() -> None:
     target = np.array([1.0, 0.0, 1.0, 0.0])
-    assert metric.average_precision(target, np.array([4.0, 3.0, 2.0, 1.0]), np.ones(4)) == pytest.approx((1 + 2 / 3) / 2)
+    assert metric.average_precision(target, np.array([4.0, 3.0, 2.0, 1.0]), np.ones(4)) == pytest.approx(
+        (1 + 2 / 3) / 2
+    )
     assert metric.average_precision(target, np.ones(4), np.ones(4)) == pytest.approx(0.5)
 
 
@@ -62,12 +64,24 @@ def test_intervals_hold_the_value_and_widen_for_few_entities() -> None:
     random = np.random.default_rng(0)
     target = (random.random(600) < 0.5).astype(float)
     scores = target + random.normal(0, 1, 600)
-    many = metric.evaluate(TaskKind.BINARY, target, scores, np.arange(600))["auroc"]
-    few = metric.evaluate(TaskKind.BINARY, target, scores, np.arange(600) % 8)["auroc"]
+    many = metric.measure(TaskKind.BINARY, target, scores, np.arange(600)).intervals()["auroc"]
+    few = metric.measure(TaskKind.BINARY, target, scores, np.arange(600) % 8).intervals()["auroc"]
     assert many.low < many.value < many.high
     assert few.value == many.value
-    again = metric.evaluate(TaskKind.BINARY, target, scores, np.arange(600))["auroc"]
-    assert again == many
+    assert metric.measure(TaskKind.BINARY, target, scores, np.arange(600)).intervals()["auroc"] == many
+
+
+def test_margins_are_paired() -> None:
+    random = np.random.default_rng(1)
+    target = random.normal(0, 10, 400)
+    scores = target + random.normal(0, 5, 400)
+    one = metric.measure(TaskKind.REGRESSION, target, scores, np.arange(400))
+    other = metric.measure(TaskKind.REGRESSION, target, scores + np.sign(scores - target) * 0.1, np.arange(400))
+    margin = one.margins(other)["mae"]
+    assert margin.value == pytest.approx(-0.1)
+    assert margin.high < 0  # though the two intervals overlap almost wholly
+    assert one.intervals()["mae"].high > other.intervals()["mae"].low
+    assert one.margins(one)["mae"].value == 0.0
 
 
 def test_better_depends_on_the_metric() -> None:

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.planted import TRAIN, MakePlanted, make_planted
 
 from kincast.model.network import weights_of
 from kincast.registry.version import Version, load_version
 from kincast.train.loop import Trainer
 from kincast.train.run import prepare, train_task
-
-from tests.planted import TRAIN, MakePlanted, Planted, make_planted
 
 CHANCE = 0.05  # how far from one half an AUROC of nothing may lie
 

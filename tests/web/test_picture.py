@@ -35,6 +35,12 @@ def test_what_is_pointed_at_stands_left_of_what_points_at_it() -> None:
     assert left["t2"] < left["t1"] < left["t0"]
 
 
+def test_a_table_stands_next_to_what_points_at_it() -> None:
+    drawing = schema_picture(_schema(4, [(0, 1), (1, 2), (0, 3)]), {})
+    left = {name: float(x) for x, name in re.findall(r'<text class="name" x="([\d.]+)" y="[\d.]+">(\w+)', drawing)}
+    assert left["t3"] == left["t1"]
+
+
 def test_predicted_tables_are_marked_and_rows_counted() -> None:
     drawing = schema_picture(_schema(2, []), {"t0": 12345}, frozenset({"t1"}))
     assert drawing.count('class="entity"') == 1

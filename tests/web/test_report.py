@@ -39,6 +39,7 @@ def version(ours: float = 0.8, theirs: float = 0.7, spread: float = 0.01) -> dic
         "best_epoch": 2,
         "metrics": {"test": {"accuracy": triple(0.6), "auroc": triple(ours)}},
         "baselines": {"LightGBM": {"test": {"auroc": triple(theirs)}}, "worse": {"test": {"auroc": triple(0.5)}}},
+        "margins": {"LightGBM": {"test": {"auroc": triple(ours - theirs)}}},
         "published": {"Paper": {"auroc": ".71 ± .02"}},
     }
 
@@ -167,9 +168,9 @@ def test_contenders_are_ordered_by_the_main_metric_and_quoted_ones_come_last() -
 @pytest.mark.parametrize(
     ("ours", "theirs", "spread", "pieces"),
     [
-        (0.80, 0.70, 0.01, ("network leads", "do not overlap")),
+        (0.80, 0.70, 0.01, ("network leads", "0.1000, between 0.0900 and 0.1100.")),
         (0.71, 0.70, 0.02, ("network leads", "may be chance")),
-        (0.60, 0.70, 0.01, ("LightGBM leads", "do not overlap")),
+        (0.60, 0.70, 0.01, ("LightGBM leads", "-0.1000, between -0.1100 and -0.0900.")),
     ],
 )
 def test_the_winner_is_named_whoever_it_is(ours: float, theirs: float, spread: float, pieces: tuple[str, str]) -> None:

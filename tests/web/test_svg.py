@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,13 +27,14 @@ def test_none_leaves_an_attribute_out() -> None:
     assert element("line", x1=None, stroke_width=2) == '<line stroke-width="2"></line>'
 
 
-@given(FLOATS, st.floats(1e-6, 1e9))
-def test_ticks_lie_within_and_are_evenly_spaced(low: float, width: float) -> None:
-    high = low + width
-    found = ticks(low, high)
-    step = width / 100
-    assert all(low - step <= tick <= high + step for tick in found)
-    assert len(found) <= 12
+@given(FLOATS, st.floats(1e-4, 1e3))
+def test_ticks_lie_within_and_are_evenly_spaced(low: float, relative: float) -> None:
+    width = relative * max(abs(low), 1e-3)
+    found = ticks(low, low + width)
+    gaps = [after - before for before, after in pairwise(found)]
+    assert 2 <= len(found) <= 12
+    assert all(low - width / 100 <= tick <= low + width * 1.01 for tick in found)
+    assert max(gaps) - min(gaps) <= width / 100
 
 
 def test_ticks_of_an_empty_range_are_its_one_value() -> None:

@@ -45,21 +45,31 @@ def show_metrics(console: Console, info: VersionInfo, split: str) -> None:
     measured = info.metrics.get(split, {})
     known = METRICS[TaskKind(info.kind)]
     metrics = [*(name for name in known if name in measured), *(name for name in measured if name not in known)]
-    rows = [("graph neural network", *(_cell(measured[metric]) for metric in metrics))]
+    rows = [("graph neural network", *(_cell(measured[metric]) for metric in metrics), "")]
     sign = 1 if metrics and metrics[0] in LOWER_IS_BETTER else -1
     rivals = {name: splits.get(split, {}) for name, splits in info.baselines.items()}
     for name, theirs in sorted(rivals.items(), key=lambda item: _rank(item[1], metrics, sign)):
         cells = (_cell(theirs[metric]) if metric in theirs else "–" for metric in metrics)
-        rows.append((name, *cells))
+        margin = info.margins.get(name, {}).get(split, {}).get(metrics[0]) if metrics else None
+        rows.append((name, *cells, _lead(margin, -sign) if margin else "–"))
     for name, quoted in info.published.items() if split == "test" else ():
-        rows.append((f"{name} (quoted)", *(str(quoted.get(metric, "–")) for metric in metrics)))
-    console.table((info.task, *metrics), rows, title=f"{info.task}, {split} period, with 95 % intervals")
+        rows.append((f"{name} (quoted)", *(str(quoted.get(metric, "–")) for metric in metrics), ""))
+    title = f"{info.task}, {split} period, with 95 % intervals; leads are paired, row by row"
+    console.table((info.task, *metrics, "the model's lead"), rows, title=title)
 
 
 def _rank(measured: Mapping[str, Interval], metrics: Sequence[str], sign: int) -> tuple[bool, float]:
     """Best first by the first metric, what was not measured last."""
     value = measured[metrics[0]].value if metrics and metrics[0] in measured else math.nan
     return math.isnan(value), 0.0 if math.isnan(value) else sign * value
+
+
+def _lead(margin: Interval, sign: int) -> str:
+    """By how much the model is better (worse if negative) in the first metric."""
+    from kincast.registry.version import Interval
+
+    low, high = sorted((sign * margin.low, sign * margin.high))
+    return _cell(Interval(sign * margin.value, low, high))
 
 
 def _cell(measured: Interval) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kincast.registry.version import Version
 
 
-def test_outcome(workspace: Workspace, version: Version) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def outcome_of(workspace: Workspace, version: Version) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Targets [n] and scores [n] or [n, classes] of the test rows, on the snapshot the version was trained on.
 
     Raises:

@@ -70,7 +70,7 @@ def collect(workspace: Workspace) -> Any:
 
 
 def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) -> TaskPage:
-    from kincast.cli.outcome import test_outcome
+    from kincast.cli.outcome import outcome_of
     from kincast.clock import format_instant
     from kincast.errors import KincastError, VersionError
     from kincast.query.task import TaskKind
@@ -86,7 +86,7 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
     kind = TaskKind(version.info.kind)
     if kind is TaskKind.BINARY:
         try:
-            target, scores = test_outcome(workspace, version)
+            target, scores = outcome_of(workspace, version)
         except KincastError:  # the training snapshot is gone: the page does without these two drawings
             target = scores = None
     metric = main_metric(kind)

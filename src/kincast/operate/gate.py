@@ -21,8 +21,9 @@ LEARNED_BASELINE = "LightGBM"
 def gate(candidate: VersionInfo, champion: VersionInfo | None, *, metric: str | None = None) -> Report:
     """Compare a candidate with its baselines and the champion on the validation period.
 
-    The test period is reported and decides nothing: a gate that looked at it would use it up. The intervals are
-    taken as independent; on the same rows they are not, so a difference that counts here counts all the more.
+    The test period is reported and decides nothing: a gate that looked at it would use it up. Differences to the
+    baselines are paired, row by row. Those to the champion are not, since it may have been measured on other rows:
+    the two intervals are taken as independent, so a difference that counts there counts all the more.
 
     Args:
         candidate: who wants to become champion.
@@ -87,7 +88,7 @@ def _heuristics(candidate: VersionInfo, own: Interval, metric: str) -> Check:
     shown = f"model {own}, best heuristic '{name}' {best}"
     if not is_better(metric, own.value, best.value):
         return Check("gate.heuristics", where, Verdict.FAIL, f"not better: {shown}", own.value, best.value)
-    if not _is_beyond_noise(own, best):
+    if not _margin_is_beyond_noise(candidate, name, metric):
         message = f"better, but within noise: {shown}"
         return Check("gate.heuristics", where, Verdict.WARN, message, own.value, best.value)
     return Check("gate.heuristics", where, Verdict.OK, f"better: {shown}", own.value, best.value)
@@ -96,7 +97,7 @@ def _heuristics(candidate: VersionInfo, own: Interval, metric: str) -> Check:
 def _lightgbm(candidate: VersionInfo, own: Interval, metric: str) -> Iterator[Check]:
     for name, found in _baselines(candidate, metric):
         if name.casefold() == LEARNED_BASELINE.casefold():
-            noise = "beyond noise" if _is_beyond_noise(own, found) else "within noise"
+            noise = "beyond noise" if _margin_is_beyond_noise(candidate, name, metric) else "within noise"
             where, shown = f"{SPLIT}.{metric}", f"model {own}, {name} {found}"
             if is_better(metric, found.value, own.value):
                 message = f"{name} is better, {noise}: {shown}"
@@ -157,6 +158,12 @@ def _baselines(candidate: VersionInfo, metric: str) -> list[tuple[str, Interval]
 def _best(found: list[tuple[str, Interval]], metric: str) -> tuple[str, Interval]:
     sign = -1 if metric in LOWER_IS_BETTER else 1
     return max(found, key=lambda pair: sign * pair[1].value)
+
+
+def _margin_is_beyond_noise(candidate: VersionInfo, baseline: str, metric: str) -> bool:
+    """Whether the paired difference to a baseline excludes zero; one that was not measured does not."""
+    margin = candidate.margins.get(baseline, {}).get(SPLIT, {}).get(metric)
+    return margin is not None and (margin.low > 0 or margin.high < 0)
 
 
 def _is_beyond_noise(one: Interval, other: Interval) -> bool:

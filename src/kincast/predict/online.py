@@ -20,6 +20,7 @@ from kincast.graph.snapshot import Snapshot
 from kincast.model.network import Network, load_weights
 from kincast.model.objective import Objective
 from kincast.model.score import InputLoader
+from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings, SplitSettings
 from kincast.query.compile import compile_task
@@ -73,6 +74,7 @@ class Predictor:
     """
 
     def __init__(self, version: Version, snapshot: Snapshot, features: FeatureStore) -> None:
+        limit_threads()
         self.version, self.snapshot = version, snapshot
         self.task: Task = compile_task(version.info.query, snapshot.schema)
         model = ModelSettings.model_validate(version.info.settings["model"])
@@ -174,7 +176,8 @@ class Predictor:
                 absent |= entity.end_us[rows] <= as_of_us
             reason = f"do not exist as of {format_instant(as_of_us)}"
         if absent.any():
-            samples = ", ".join(str(keys[place]) for place in np.flatnonzero(absent)[:3])
-            what = f"{int(absent.sum())} of {len(keys)} keys {reason}: {samples}"
-            raise KeyNotFoundError(what, where=self.task.entity)
+            missing = [keys[place] for place in np.flatnonzero(absent).tolist()]
+            samples = ", ".join(map(str, missing[:3]))
+            what = f"{len(missing)} of {len(keys)} keys {reason}: {samples}"
+            raise KeyNotFoundError(what, where=self.task.entity, keys=missing)
         return rows

@@ -233,7 +233,8 @@ def target_can_be_learnt(draft: Draft) -> None:
         needs = "numbers in a window" if form == "FORECAST" else "a list of values, such as LIST_DISTINCT(…)"
         raise draft.error(f"{form} needs {needs}", modifier.at, f"leave out {form}")
     ref = target if isinstance(target, ColumnRef) else target.column if isinstance(target, Aggregate) else None
-    meaning = f" ({ref.column.column.type})" if ref is not None and ref.bound else ""
+    column = ref.bound.column if ref is not None and ref.bound else None
+    meaning = f" ({column.type}, stored as {column.stored})" if column else ""
     raise draft.error(f"{print_node(target)}{meaning} cannot be predicted", target.at, "compare it, as in … = …")
 
 

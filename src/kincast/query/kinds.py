@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from kincast.query.family import Family, column_family
 from kincast.query.task import TaskKind
 from kincast.query.tree import Aggregate, ColumnRef, Function, Modifier, Target
 from kincast.schema import Schema, SemanticType
@@ -108,14 +109,15 @@ def value_of(target: Target, schema: Schema) -> Value:
         return Value.ANY
     if any(ref.bound.column.name in link.columns for link in schema.links_from(ref.bound.table)):
         return Value.LINK
-    meanings = {
-        SemanticType.BOOLEAN: Value.BOOLEAN,
-        SemanticType.NUMERICAL: Value.NUMBER,
-        SemanticType.CATEGORICAL: Value.CATEGORY,
-        SemanticType.ID: Value.CATEGORY,
-        SemanticType.MULTICATEGORICAL: Value.LIST,
+    meaning, family = ref.bound.column.type, column_family(ref.bound.column)
+    if meaning in (SemanticType.CATEGORICAL, SemanticType.ID):
+        return Value.CATEGORY
+    fitting = {
+        (SemanticType.BOOLEAN, Family.BOOLEAN): Value.BOOLEAN,
+        (SemanticType.NUMERICAL, Family.NUMBER): Value.NUMBER,
+        (SemanticType.MULTICATEGORICAL, Family.LIST): Value.LIST,
     }
-    return meanings.get(ref.bound.column.type, Value.ANY)
+    return fitting.get((meaning, family), Value.ANY)
 
 
 def find_kind(target: Target, modifier: Modifier | None, schema: Schema) -> Row | None:

@@ -67,6 +67,7 @@ class VersionInfo:
         settings: its plan as plain JSON values: ``split``, ``model``, ``train``.
         metrics: its own metrics per split.
         baselines: baseline name → metrics per split, measured on the very same rows.
+        margins: baseline name → its own metrics minus the baseline's per split, paired on the same rows.
         published: name → metric → figure quoted from others; printed, never compared by a program.
         code_version: version of Kincast that trained it.
         created_us: when it was trained.
@@ -87,6 +88,7 @@ class VersionInfo:
     code_version: str
     created_us: int
     best_epoch: int
+    margins: dict[str, Metrics] = field(default_factory=dict)
     published: dict[str, dict[str, str | float]] = field(default_factory=dict)
     id: str = ""
 
@@ -96,7 +98,8 @@ class VersionInfo:
         values["schema"] = self.schema.as_dict()
         values["classes"] = list(self.classes)
         values["metrics"] = _plain_metrics(self.metrics)
-        values["baselines"] = {name: _plain_metrics(metrics) for name, metrics in self.baselines.items()}
+        for part in ("baselines", "margins"):
+            values[part] = {name: _plain_metrics(metrics) for name, metrics in values[part].items()}
         return values
 
     @staticmethod
@@ -109,6 +112,7 @@ class VersionInfo:
                 "classes": tuple(values["classes"]),
                 "metrics": _read_metrics(values["metrics"]),
                 "baselines": {name: _read_metrics(metrics) for name, metrics in values["baselines"].items()},
+                "margins": {name: _read_metrics(metrics) for name, metrics in values["margins"].items()},
             }
         )
 

@@ -234,9 +234,8 @@ async def _question(request: Request) -> Question:
         return decode_question(body)
     except msgspec.ValidationError as error:
         raise Refusal(422, "bad_request", f"the body does not fit: {error}") from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Refusal(400, "bad_json", f"the body is not JSON: {reason}") from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise Refusal(400, "bad_json", f"the body is not JSON: {error}") from None
 
 
 async def _ask(ask: Callable[..., Any], keys: list[Any], as_of_us: int | None) -> Any:

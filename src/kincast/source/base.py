@@ -67,8 +67,8 @@ class Source(Protocol):
 def quote(name: str) -> str:
     """A name as a quoted SQL identifier, in DuckDB, SQLite and PostgreSQL alike.
 
-    >>> quote('odd "name"')
-    '"odd ""name""'
+    >>> quote('an "odd" name')
+    '"an ""odd"" name"'
     """
     return '"' + name.replace('"', '""') + '"'
 
@@ -111,8 +111,10 @@ def guess_semantic(stored: str) -> SemanticType:
     """What a column means as far as its stored type tells."""
     if stored.endswith("]"):
         item = guess_semantic(stored[: stored.rindex("[")])
-        # Lists of fractions are vectors, not sets.
-        sets = item in (SemanticType.TEXT, SemanticType.CATEGORICAL, SemanticType.ID) or stored.startswith(_NUMERIC)
+        # Lists of fractions are vectors and lists of lists are no sets either.
+        flat = not stored[: stored.rindex("[")].endswith("]")
+        words = item in (SemanticType.TEXT, SemanticType.CATEGORICAL, SemanticType.ID)
+        sets = flat and (words or stored.startswith(_NUMERIC))
         return SemanticType.MULTICATEGORICAL if sets else SemanticType.IGNORED
     if stored.startswith("DECIMAL"):
         return SemanticType.NUMERICAL

@@ -25,7 +25,7 @@ def kept_type(column: Column) -> str:
     Raises:
         SchemaError: the stored type is none that DuckDB could have.
     """
-    if column.type is SemanticType.TIMESTAMP or column.stored.startswith("TIMESTAMP"):
+    if column.type is SemanticType.TIMESTAMP or re.fullmatch(r"TIMESTAMP(_\w+)?( WITH TIME ZONE)?", column.stored):
         return "TIMESTAMP"
     if re.sub(r"(\(\d+(, ?\d+)?\))?(\[\d*\])*$", "", column.stored) not in _TYPES:
         hint = "write it as DuckDB does, such as BIGINT, DOUBLE, VARCHAR, DATE, TIMESTAMP or BOOLEAN"

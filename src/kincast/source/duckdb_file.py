@@ -144,6 +144,8 @@ def simplified(stored: str) -> str:
         return "DECIMAL(38,0)"
     if stored.startswith("ENUM") and stored.endswith("]"):
         return "VARCHAR[]"
+    if stored.startswith("TIMESTAMP") and stored.endswith("]"):
+        return "VARCHAR"
     plain = re.fullmatch(r"[A-Z ]+(\(\d+,\d+\))?(\[\d*\])*|TIMESTAMP_\w+", stored)
     return stored if plain and stored not in _AS_TEXT else "VARCHAR"
 
@@ -154,7 +156,9 @@ def readable(expression: str, stored: str) -> str:
         return f"timezone('UTC', {expression})"
     if stored.startswith("TIMESTAMP_"):
         return f"TRY_CAST({expression} AS TIMESTAMP)"
-    return f"CAST({expression} AS {stored})" if stored in ("VARCHAR", "VARCHAR[]", "DECIMAL(38,0)") else expression
+    if stored == "DECIMAL(38,0)":
+        return f"CAST({expression} AS VARCHAR)"  # what does not fit is counted where it is cast
+    return f"CAST({expression} AS {stored})" if stored in ("VARCHAR", "VARCHAR[]") else expression
 
 
 def window(moment: str, since: int | None, until: int | None) -> str:

@@ -179,7 +179,8 @@ def _check_encoding(path: Path) -> None:
                     line = lines + block.count(b"\n", 0, max(error.start - (len(error.object) - len(block)), 0))
                     byte = error.object[error.start]
                     what = f"byte 0x{byte:02x} is not UTF-8"
-                    hint = f"convert it, for instance: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new.csv"
+                    encoding = "UTF-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
+                    hint = f"convert it, for instance: iconv -f {encoding} -t UTF-8 {path.name} > new.csv"
                     raise SourceError(what, where=f"{path}:{line}", hint=hint) from None
                 lines += block.count(b"\n")
     except (OSError, EOFError) as error:

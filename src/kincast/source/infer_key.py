@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
+from kincast.schema import SemanticType
 from kincast.source.profile import Bench, ColumnProfile
 from kincast.source.words import KEY_WORDS, names_a_row, names_something, stem
 
@@ -13,6 +14,8 @@ _SURPRISE = 3.0
 _OWN = 5
 # Share of rows that a key must tell apart where everything else says that it is one.
 _NEARLY = 0.99
+# Share of another table's values that must be here for the two to be about the same rows.
+_REFERRED = 0.9
 
 
 def infer_key(bench: Bench, table: int) -> tuple[tuple[str, ...], str]:
@@ -27,14 +30,16 @@ def infer_key(bench: Bench, table: int) -> tuple[tuple[str, ...], str]:
         return declared, "declared in the database"
     if profiles[0].rows == 0:
         named = max(profiles, key=lambda p: (_name_score(bench, p), -p.index))
-        if _name_score(bench, named) >= 3:
+        if _name_score(bench, named) == _OWN:
             return (named.name,), "by its name; the table is empty"
         return (), "no key: the table is empty"
     scored = []
     for profile in profiles:
+        if not _may_be_key(profile):
+            continue
         score = _name_score(bench, profile)
-        unique = profile.is_unique and (score >= 2 or _leads(profile))
-        if _may_be_key(profile) and (unique or (score == _OWN and profile.distinct >= _NEARLY * profile.rows)):
+        unique = profile.is_unique and (score >= 2 or _leads(profile)) and _more_than_chance(bench, profile)
+        if unique or (score == _OWN and profile.distinct >= _NEARLY * profile.rows):
             scored.append((score, profile.is_unique, -profile.index, profile))
     if scored:
         chosen = max(scored, key=lambda item: item[:3])[3]
@@ -73,8 +78,31 @@ def _name_score(bench: Bench, profile: ColumnProfile) -> int:
 
 
 def _may_be_key(profile: ColumnProfile) -> bool:
+    if profile.column.type is SemanticType.TIMESTAMP:
+        return False
     simple = profile.is_text or profile.stored.endswith("INT") or profile.stored.startswith(("INTEGER", "DECIMAL"))
     return simple and not profile.is_float and profile.urls < 0.5 and profile.num_words <= 3
+
+
+def _more_than_chance(bench: Bench, profile: ColumnProfile) -> bool:
+    """False for what looks like a foreign key that, in a few rows, happens not to repeat."""
+    if is_own_key(bench.tables[profile.table].name, profile.name):
+        return True
+    others = [
+        other.distinct
+        for columns in bench.columns
+        for other in columns
+        if other.table != profile.table and other.name == profile.name
+    ]
+    if not others:
+        return True
+    span = 0 if profile.is_text else int(profile.high) - int(profile.low) + 1
+    return profile.rows * profile.rows / 2.0 / max(*others, span, 1) >= _SURPRISE
+
+
+def _is_day(profile: ColumnProfile) -> bool:
+    text_day = profile.is_text and profile.column.type is SemanticType.TIMESTAMP and profile.high <= 11
+    return profile.stored == "DATE" or text_day
 
 
 def _leads(profile: ColumnProfile) -> bool:
@@ -87,7 +115,7 @@ def _composite(bench: Bench, table: int) -> tuple[tuple[str, ...], str]:
     profiles = bench.columns[table]
     leading = []
     for profile in profiles[:_MAX_COLUMNS]:
-        dated = profile.stored == "DATE" and profile.index == 0
+        dated = profile.index == 0 and _is_day(profile)
         if profile.filled < profile.rows or not (dated or _may_be_key(profile)):
             break
         leading.append(profile)
@@ -105,11 +133,9 @@ def _composite(bench: Bench, table: int) -> tuple[tuple[str, ...], str]:
             return names, said + _partly(bench, table)
         break
     for size in range(len(leading), 1, -1):
-        others = _tables_with(bench, table, leading[:size])
-        if not others or rows < 3:
-            continue
         alike = _num_alike(bench, leading[:size])
-        if alike <= (1 - _NEARLY) * rows:
+        others = _tables_with(bench, leading[:size]) if alike <= (1 - _NEARLY) * rows and rows >= 3 else []
+        if others:
             said = f"{alike:,} of {rows:,} rows share them" if alike else f"no two of {rows:,} rows share them"
             return tuple(p.name for p in leading[:size]), f"{said}, and {' and '.join(others)} have them too"
     return (), "no key: no column or few leading columns surely tell all rows apart"
@@ -131,13 +157,23 @@ def _num_alike(bench: Bench, columns: list[ColumnProfile]) -> int:
     return int(bench.one(f"SELECT coalesce(sum(n - 1), 0) FROM ({counts})")[0])
 
 
-def _tables_with(bench: Bench, table: int, columns: list[ColumnProfile]) -> list[str]:
-    names = {profile.name.lower() for profile in columns}
-    return [
-        other.name
-        for number, other in enumerate(bench.tables)
-        if number != table and names <= {column.name.lower() for column in other.columns}
-    ]
+def _tables_with(bench: Bench, columns: list[ColumnProfile]) -> list[str]:
+    """Tables with columns of the same names whose values are nearly all here, or that hold nearly all of these."""
+    wanted = [profile.name.lower() for profile in columns]
+    found = []
+    for number, other in enumerate(bench.tables):
+        by_name = {profile.name.lower(): profile for profile in bench.columns[number]}
+        if number == columns[0].table or not all(name in by_name for name in wanted):
+            continue
+        theirs = [by_name[name] for name in wanted]
+        if any(a.is_text != b.is_text for a, b in zip(columns, theirs, strict=True)):
+            continue
+        for source, target in ((theirs, columns), (columns, theirs)):
+            values, hits, *_ = bench.found(tuple(source), tuple(target))
+            if values and hits >= _REFERRED * values:
+                found.append(other.name)
+                break
+    return found
 
 
 def _partly(bench: Bench, table: int) -> str:

@@ -96,7 +96,7 @@ def _text_meaning(bench: Bench, profile: ColumnProfile) -> tuple[SemanticType, s
     last = words(profile.name)[-1:]
     if profile.urls >= 0.5 or last in (("url",), ("uri",), ("link",), ("href",)):
         return SemanticType.IGNORED, "addresses", None
-    separator = _separator(bench, profile)
+    separator = _separator(bench, profile) if profile.filled else None
     if separator is not None:
         return SemanticType.MULTICATEGORICAL, separator[1], separator[0]
     if profile.is_unique and profile.rows >= 20 and profile.num_words == 1 and names_something(profile.name):

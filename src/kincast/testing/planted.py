@@ -48,7 +48,22 @@ def planted_database(
     ordered_us = START + (random.random(len(buyer)) * NUM_DAYS * DAY_US).astype(np.int64)
     prefers_even = random.random(len(buyer)) < np.where(frequent[buyer], 0.9, 0.1)
     product = random.integers(0, 50, len(buyer)) * 2 + ~prefers_even
-    tables = {
+    tables = _tables(random, num_customers, buyer, product, ordered_us)
+    if future_giveaway:
+        tables["notes"] = _notes(num_customers, buyer, ordered_us)
+    path = folder / "planted.duckdb"
+    with duckdb.connect(str(path)) as con:
+        for name, table in tables.items():
+            con.register("rows", table)
+            con.execute(f"CREATE TABLE {name} AS SELECT * FROM rows")
+            con.unregister("rows")
+    return path
+
+
+def _tables(
+    random: np.random.Generator, num_customers: int, buyer: np.ndarray, product: np.ndarray, ordered_us: np.ndarray
+) -> dict[str, pa.Table]:
+    return {
         "customers": pa.table(
             {
                 "customer_id": np.arange(num_customers),
@@ -69,15 +84,6 @@ def planted_database(
             }
         ),
     }
-    if future_giveaway:
-        tables["notes"] = _notes(num_customers, buyer, ordered_us)
-    path = folder / "planted.duckdb"
-    with duckdb.connect(str(path)) as con:
-        for name, table in tables.items():
-            con.register("rows", table)
-            con.execute(f"CREATE TABLE {name} AS SELECT * FROM rows")
-            con.unregister("rows")
-    return path
 
 
 def _notes(num_customers: int, buyer: np.ndarray, ordered_us: np.ndarray) -> pa.Table:

@@ -21,19 +21,20 @@ from kincast.graph.snapshot import Snapshot
 from kincast.model.network import Network
 from kincast.model.objective import Objective, fit_objective
 from kincast.model.score import InputLoader
+from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
 from kincast.project import Project, TaskSettings
 from kincast.query.compile import compile_task
 from kincast.query.labels import Labels, make_labels, read_labels
 from kincast.query.task import Task
-from kincast.registry.version import Interval, Version, VersionInfo, save_version
+from kincast.registry.version import Metrics, Version, VersionInfo, save_version
 from kincast.sample.batch import Seeds
 from kincast.train.aggregate import make_aggregates
 from kincast.train.boost import boosted_scores
 from kincast.train.heuristic import HEURISTICS
 from kincast.train.history import label_history
 from kincast.train.loop import Examples, Fit, Trainer
-from kincast.train.metric import evaluate
+from kincast.train.metric import measure
 
 Floats = NDArray[np.float64]
 SPLITS = {1: "validation", 2: "test"}
@@ -56,6 +57,15 @@ class Prepared:
     objective: Objective
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The network and every baseline on the very same rows, as ``VersionInfo`` keeps it."""
+
+    metrics: Metrics
+    baselines: dict[str, Metrics]
+    margins: dict[str, Metrics]
+
+
 def train_task(
     project: Project, name: str, *, snapshot: Snapshot, resume: bool = False, progress: Progress = silent
 ) -> Version:
@@ -74,13 +84,14 @@ def train_task(
         TrainError: training diverged.
         StorageError: the disk refused.
     """
+    limit_threads()
     _, settings = project.task(name)
     prepared = prepare(project, settings, snapshot, progress)
     fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
     network = new_network(snapshot, prepared, settings)
     network.load_state_dict(fit.weights)
     loader = InputLoader(snapshot, prepared.features, settings.model, settings.train.seed, settings.train.num_threads)
-    metrics, baselines = compare(snapshot, prepared, network, loader, settings, progress)
+    comparison = compare(snapshot, prepared, network, loader, settings, progress)
     info = VersionInfo(
         task=name,
         query=settings.query,
@@ -90,8 +101,9 @@ def train_task(
         schema=snapshot.schema,
         snapshot_id=snapshot.id,
         settings=json.loads(settings.model_dump_json(include={"split", "model", "train"}, by_alias=True)),
-        metrics=metrics,
-        baselines=baselines,
+        metrics=comparison.metrics,
+        baselines=comparison.baselines,
+        margins=comparison.margins,
         code_version=__version__,
         created_us=time.time_ns() // 1_000,
         best_epoch=fit.best_epoch,
@@ -165,7 +177,7 @@ def compare(
     loader: InputLoader,
     settings: TaskSettings,
     progress: Progress = silent,
-) -> tuple[dict[str, dict[str, Interval]], dict[str, dict[str, dict[str, Interval]]]]:
+) -> Comparison:
     """Metrics of the network and of every baseline, per split, on the very same rows."""
     labels = prepared.labels
     history = label_history(prepared.task, labels)
@@ -175,16 +187,18 @@ def compare(
     progress("train LightGBM", 0, 1)
     contenders["LightGBM"] = boosted_scores(labels, aggregates, history, seed=settings.train.seed)
     progress("train LightGBM", 1, 1)
-    metrics = {}
-    baselines: dict[str, dict[str, dict[str, Interval]]] = {baseline: {} for baseline in contenders}
+    found = Comparison({}, {baseline: {} for baseline in contenders}, {baseline: {} for baseline in contenders})
     for split, split_name in SPLITS.items():
         part = labels.split == split
         own, _ = loader.score(network, prepared.objective, examples(labels.of(split)).seeds, progress)
         rows, target = labels.rows[part], labels.target[part]
-        metrics[split_name] = evaluate(labels.kind, target, own, rows)
+        measured = measure(labels.kind, target, own, rows)
+        found.metrics[split_name] = measured.intervals()
         for baseline, scores in contenders.items():
-            baselines[baseline][split_name] = evaluate(labels.kind, target, scores[part], rows)
-    return metrics, baselines
+            theirs = measure(labels.kind, target, scores[part], rows)
+            found.baselines[baseline][split_name] = theirs.intervals()
+            found.margins[baseline][split_name] = measured.margins(theirs)
+    return found
 
 
 def _fingerprint(snapshot: Snapshot, settings: TaskSettings, prepared: Prepared) -> str:

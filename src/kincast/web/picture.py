@@ -54,6 +54,10 @@ def _columns(schema: Schema) -> list[list[str]]:
         for link in schema.links:
             if link.table != link.target:
                 level[link.table] = max(level[link.table], min(level[link.target] + 1, len(level) - 1))
+    # Then as far right as what points at it allows, so that few links pass behind other tables.
+    for name in sorted(level, key=lambda name: -level[name]):
+        nearest = min((level[k.table] for k in schema.links_to(name) if k.table != name), default=level[name] + 1)
+        level[name] = max(level[name], nearest - 1)
     used = sorted(set(level.values()))
     columns = [[table.name for table in schema if level[table.name] == value] for value in used]
     for left, column in pairwise(columns):

@@ -191,20 +191,22 @@ def compare(version: Mapping[str, Any], split: str = "test") -> Comparison | Non
     ]
     drawn, axis = strips(marks)
     direction = "lower is better" if main in LOWER_IS_BETTER else "higher is better"
-    return Comparison(main, direction, drawn, axis, metrics, rows, _winner(marks, main))
+    margins = {name: _triple(values.get(split, {}).get(main)) for name, values in version["margins"].items()}
+    return Comparison(main, direction, drawn, axis, metrics, rows, _winner(marks, main, margins))
 
 
-def _winner(marks: Sequence[Mark], metric: str) -> str:
+def _winner(marks: Sequence[Mark], metric: str, margins: Mapping[str, tuple[float, float, float]]) -> str:
     ours, rivals = marks[0], [m for m in marks[1:] if m.role == "baseline" and math.isfinite(m.value)]
     if not rivals or not math.isfinite(ours.value):
         return "There is nothing to compare it with."
     best = rivals[0]
     lower = metric in LOWER_IS_BETTER
     ahead = ours.value < best.value if lower else ours.value > best.value
-    apart = ours.high < best.low or best.high < ours.low
+    difference, low, high = margins.get(best.name, (math.nan, math.nan, math.nan))
     name = METRIC_NAMES.get(metric, metric)
     mine, theirs = number(ours.value), number(best.value)
-    chance = "The intervals do not overlap." if apart else "The intervals overlap, so the order may be chance."
+    shown = f"The difference on the very same rows is {number(difference)}, between {number(low)} and {number(high)}"
+    chance = f"{shown}." if low > 0 or high < 0 else f"{shown}, so the order may be chance."
     if ahead:
         return (
             f"The graph neural network leads with {name} {mine}; the best baseline, {best.name}, has {theirs}. {chance}"
