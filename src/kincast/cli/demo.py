@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from kincast.cli.code import FAILED, OK
 from kincast.cli.console import Console
 from kincast.cli.report import REPORT_FILE
+
+Kincast = Callable[[Sequence[str]], int]
 
 _DEMO_FOLDER = Path("shop-demo")
 
 
 def demo(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to make.")] = _DEMO_FOLDER,
     example: Annotated[
         Path | None, typer.Option("--example", metavar="DIR", help="Example to run.", show_default="examples/shop")
@@ -30,25 +35,26 @@ def demo(
     from kincast.cli.workspace import Workspace
     from kincast.project import PROJECT_FILE, read_project
 
+    kincast: Kincast = context.obj  # one command of this program, words to exit code
     source = find_example(example)
     tasks = list(read_project(source).tasks)
     _prepare(source, folder, force=force)
     start = time.perf_counter()
-    _step("init", str(folder / "data"), "--project", str(folder))
+    _step(kincast, "init", str(folder / "data"), "--project", str(folder))
     shutil.copyfile(source / PROJECT_FILE, folder / PROJECT_FILE)
     print(f"the tasks to predict are those of {source / PROJECT_FILE}: {', '.join(tasks)}")
     here = ("--project", str(folder))
-    _step("check", *here)
+    _step(kincast, "check", *here)
     for task in tasks:
-        _step("explain", task, *here)
-    _step("build", *here)
+        _step(kincast, "explain", task, *here)
+    _step(kincast, "build", *here)
     for task in tasks:
-        _step("train", task, *here)
-        _step("evaluate", task, "--version", "challenger", *here)
-        _step("versions", "promote", "challenger", "--task", task, *here, may_fail=True)
-        _step("predict", task, "--output", str(folder / f"{task}.parquet"), *here)
-    _step("serve", tasks[0], "--once", *here)
-    _step("report", *here)
+        _step(kincast, "train", task, *here)
+        _step(kincast, "evaluate", task, "--version", "challenger", *here)
+        _step(kincast, "versions", "promote", "challenger", "--task", task, *here, may_fail=True)
+        _step(kincast, "predict", task, "--output", str(folder / f"{task}.parquet"), *here)
+    _step(kincast, "serve", tasks[0], "--once", *here)
+    _step(kincast, "report", *here)
     _heading("the models against every baseline, on the test period")
     console = Console()
     for task in tasks:
@@ -94,11 +100,9 @@ def _prepare(source: Path, folder: Path, *, force: bool) -> None:
             shutil.copy(table, folder / "data")
 
 
-def _step(*arguments: str, may_fail: bool = False) -> None:
-    from kincast.cli.main import FAILED, OK, main
-
+def _step(kincast: Kincast, *arguments: str, may_fail: bool = False) -> None:
     _heading(f"$ kincast {' '.join(arguments)}")
-    code = main(arguments)
+    code = kincast(arguments)
     if code != OK and not (may_fail and code == FAILED):
         raise typer.Exit(code)
 

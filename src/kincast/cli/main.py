@@ -13,11 +13,8 @@ from collections.abc import Sequence
 import typer
 
 from kincast.cli import build, check, demo, drift, evaluate, explain, init, predict, report, serve, train, version
+from kincast.cli.code import BUG, ENVIRONMENT, INTERRUPTED, OK
 from kincast.errors import KincastError
-
-OK, FAILED, USAGE, ENVIRONMENT = 0, 1, 2, 3
-BUG = 70
-INTERRUPTED = 130
 
 _DISK = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EPERM}
 
@@ -57,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where its traceback was written.
     """
     try:
-        code = app(args=arguments, prog_name="kincast", standalone_mode=False)
+        code = app(args=arguments, prog_name="kincast", standalone_mode=False, obj=main)
         sys.stdout.flush()
         return code if isinstance(code, int) else OK
     except KincastError as error:

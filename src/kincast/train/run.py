@@ -31,6 +31,7 @@ from kincast.registry.version import Metrics, Version, VersionInfo, save_version
 from kincast.sample.batch import Seeds
 from kincast.train.aggregate import make_aggregates
 from kincast.train.boost import boosted_scores
+from kincast.train.checkpoint import remove_checkpoint
 from kincast.train.heuristic import HEURISTICS
 from kincast.train.history import label_history
 from kincast.train.loop import Examples, Fit, Trainer
@@ -115,7 +116,9 @@ def train_task(
         "epochs": fit.epochs,
     }
     weights = {n: tensor.numpy() for n, tensor in fit.weights.items()}
-    return save_version(project.versions, info, weights, features)
+    version = save_version(project.versions, info, weights, features)
+    remove_checkpoint(_run_folder(project, name))
+    return version
 
 
 def prepare(project: Project, settings: TaskSettings, snapshot: Snapshot, progress: Progress = silent) -> Prepared:
@@ -152,7 +155,7 @@ def fit_network(
     network = new_network(snapshot, prepared, settings)
     loader = InputLoader(snapshot, prepared.features, settings.model, settings.train.seed, settings.train.num_threads)
     fingerprint = _fingerprint(snapshot, settings, prepared)
-    folder = project.work / "runs" / _folder_name(name)
+    folder = _run_folder(project, name)
     trainer = Trainer(network, prepared.objective, loader, settings.train, folder, fingerprint)
     train, validation = (examples(prepared.labels.of(split)) for split in (0, 1))
     return trainer.run(train, validation, resume=resume, progress=progress)
@@ -206,5 +209,5 @@ def _fingerprint(snapshot: Snapshot, settings: TaskSettings, prepared: Prepared)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _folder_name(task: str) -> Path:
-    return Path("".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in task))
+def _run_folder(project: Project, task: str) -> Path:
+    return project.work / "runs" / "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in task)
