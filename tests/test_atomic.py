@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kincast import atomic
-from kincast.atomic import publish_folder, replace_text
+from kincast.atomic import publish_folder, replace_text, scratch_folder
 from kincast.errors import StorageError
 
 
@@ -105,3 +105,17 @@ def test_what_a_killed_writer_left_is_removed_and_a_living_one_is_left_alone(tmp
         assert living.exists()
         assert not dead.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"living", "two"}
+
+
+def test_what_killed_writers_of_files_and_scratch_folders_left_is_removed(tmp_path: Path) -> None:
+    dead = [tmp_path / ".partial-notes.json-1-aa", tmp_path / ".partial-scratch-1-bb"]
+    dead[0].write_text("half")
+    dead[1].mkdir()
+    with scratch_folder(tmp_path) as living:
+        (living / "rows").write_text("1")
+        for path in (*dead, living):
+            os.utime(path, (0, 0))
+        replace_text(tmp_path / "notes.json", "{}")
+        assert living.exists()
+        assert not any(path.exists() for path in dead)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.json"]

@@ -32,7 +32,10 @@ def caption(path: Path) -> str:
     name = path.parent.name if path.stem == "__init__" else path.stem
     head, colon, rest = line.partition(": ")
     plain = head.lower().replace(" ", "_")
-    return rest if colon and plain in (name, f"{name}s", name.rstrip("s")) else line[0].lower() + line[1:]
+    if colon and plain in (name, f"{name}s", name.rstrip("s")):
+        return rest
+    is_name = any(letter.isupper() for letter in line.split()[0][1:])  # such as PostgreSQL
+    return line if is_name else line[0].lower() + line[1:]
 
 
 def draw(package: Path = PACKAGE) -> str:

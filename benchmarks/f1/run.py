@@ -49,17 +49,27 @@ def with_seed(project: Project, name: str, seed: int) -> Project:
 
 
 def print_task(name: str, infos: list[VersionInfo], cpu_s: float, task: TaskSettings) -> None:
-    """Our metric and the measured baselines' with spread over seeds, then the quoted ones."""
+    """One Markdown table: ours and the measured baselines with their spread over seeds, then the quoted figures."""
     metric = main_metric(TaskKind(infos[0].kind))
-    print(f"\n{name}: test {metric}, {len(infos)} seeds, {cpu_s:.0f} CPU-s each with baselines")
-    for split in ("validation", "test"):
-        values = np.array([info.metrics[split][metric].value for info in infos])
-        print(f"  {'Kincast graph network, ' + split:55} {values.mean():.3f} ± {values.std():.3f}")
+    print(f"\n### {name}: {metric} on the test period\n")
+    print(f"{len(infos)} seeds, {cpu_s:.0f} CPU-s each, baselines included.\n")
+    print(f"| method | {metric} | |\n|---|---|---|")
+    for split in ("test", "validation"):
+        print(
+            f"| Kincast graph network{', validation period' if split != 'test' else ''} "
+            f"| {spread([info.metrics[split][metric].value for info in infos])} | measured |"
+        )
     for baseline in infos[0].baselines:
-        values = np.array([info.baselines[baseline]["test"][metric].value for info in infos])
-        print(f"  {baseline:55} {values.mean():.3f} ± {values.std():.3f}")
+        print(
+            f"| {baseline} | {spread([info.baselines[baseline]['test'][metric].value for info in infos])} | measured |"
+        )
     for source, figures in task.published.items():
-        print(f"  {source + ' (quoted)':55} {figures.get(metric, '')}")
+        print(f"| {source} | {figures.get(metric, '')} | quoted |", flush=True)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation over seeds."""
+    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from kincast.errors import StorageError
 
 # Names that start so are half-written; readers and listings leave them out.
 PARTIAL = ".partial-"
-# A half-written folder is removed by a later writer when nobody holds its lock and it is this old: time enough to
-# take the lock after making the folder.
+# What is half-written is removed by a later writer when nobody holds its lock and it is this old: time enough to
+# take the lock after making a folder, and to write a small file.
 _ABANDONED_AFTER_S = 60.0
 
 
@@ -37,7 +37,7 @@ def publish_folder(target: Path) -> Iterator[Path]:
         with publish_folder(Path("snapshots/3fa9c1")) as folder:
             (folder / "manifest.json").write_text("{}")
     """
-    temporary = target.parent / f"{PARTIAL}{target.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = _temporary(target)
     _remove_abandoned(target.parent)
     try:
         with storage_errors(target), contextlib.ExitStack() as stack:
@@ -54,21 +54,47 @@ def publish_folder(target: Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Give an empty folder that is gone when the block ends; after a kill, the next one made here removes it.
+
+    Args:
+        parent: where to make it; made when missing.
+
+    Raises:
+        StorageError: the disk refused to make it.
+    """
+    folder = _temporary(parent / "scratch")
+    _remove_abandoned(parent)
+    with contextlib.ExitStack() as stack:
+        with storage_errors(parent):
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            stack.enter_context(_lock(folder))
+        yield folder
+
+
 def replace_text(path: Path, text: str) -> None:
-    """Replace a small text file in one step: readers see the old text or the new one, never a mix.
+    """``replace_bytes`` for text, written as UTF-8."""
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step: readers see the old content or the new one, never a mix.
 
     Args:
         path: file to write; its parents are made when missing.
-        text: its new content, written as UTF-8.
+        content: its new content.
 
     Raises:
         StorageError: the disk refused.
     """
-    temporary = path.parent / f"{PARTIAL}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = _temporary(path)
+    _remove_abandoned(path.parent)
     try:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content)
             _flush(temporary)
             temporary.replace(path)
             _flush(path.parent)
@@ -97,9 +123,9 @@ def storage_errors(target: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[None]:
     # The kernel drops the lock when its process dies, however it dies.
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -107,12 +133,16 @@ def _lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _temporary(target: Path) -> Path:
+    return target.parent / f"{PARTIAL}{target.name}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
 def _remove_abandoned(parent: Path) -> None:
-    for folder in parent.glob(f"{PARTIAL}*"):
+    for path in parent.glob(f"{PARTIAL}*"):
         with contextlib.suppress(OSError):
-            if folder.is_dir() and time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_S:
-                with _lock(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
+            if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                with _lock(path):
+                    path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
 
 def _flush_tree(folder: Path) -> None:

@@ -115,6 +115,8 @@ def parse_card(text: str, name: str = "schema.yaml") -> Schema:
         where = f"{name}:{mark.line + 1}" if mark else name
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise SchemaError(f"not YAML: {reason}", where=where) from None
+    except RecursionError:
+        raise SchemaError("is nested too deeply", where=name) from None
     return _Reader(name).schema(root)
 
 

@@ -71,7 +71,7 @@ def parse_span(text: str) -> Span:
     >>> parse_span("1 month")
     Span(count=1, unit='months')
     """
-    match = re.fullmatch(r"\s*([+-]?\d+)\s*([A-Za-z]+)\s*", text)
+    match = re.fullmatch(r"\s*([+-]?\d{1,18})\s*([A-Za-z]+)\s*", text)
     if match:
         unit = match[2].lower()
         unit = unit if unit.endswith("s") else unit + "s"

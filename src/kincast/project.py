@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from kincast.clock import Span, parse_instant, parse_span
 from kincast.errors import KincastError, ProjectError
@@ -27,9 +27,20 @@ def _word(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
+def _place(value: Any) -> Any:
+    text = str(value)
+    parts = [] if "://" in text else text.split("/")
+    if "\0" in text or len(text) > 4_000 or any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
+        raise ValueError("no file or database can have this name")
+    return value
+
+
 SpanField = Annotated[Span, BeforeValidator(_span)]
 InstantField = Annotated[int, BeforeValidator(_instant)]
+PlaceField = Annotated[Path, AfterValidator(_place)]
 Text = Annotated[str, BeforeValidator(_word)]
+Fanout = Annotated[int, Field(ge=-1, lt=2**31)]
+Aggregation = Literal["sum", "mean", "max"]
 
 
 class Settings(BaseModel):
@@ -86,10 +97,10 @@ class ModelSettings(Settings):
     """
 
     channels: int = Field(64, ge=2, le=1024)
-    fanout: tuple[int, ...] = Field((16, 16), min_length=1, max_length=6)
-    fanout_overrides: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    fanout: tuple[Fanout, ...] = Field((16, 16), min_length=1, max_length=6)
+    fanout_overrides: dict[str, tuple[Fanout, ...]] = Field(default_factory=dict)
     sampling: str = Field("last", pattern="^(last|uniform)$")
-    aggregations: tuple[str, ...] = ("sum", "mean", "max")
+    aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
 
     @property
@@ -116,12 +127,12 @@ class TrainSettings(Settings):
     max_epochs: int = Field(12, ge=1)
     max_steps_per_epoch: int = Field(400, ge=1)
     batch_size: int = Field(512, ge=1, le=65_536)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
+    learning_rate: float = Field(3e-3, gt=0, le=10)
+    weight_decay: float = Field(1e-4, ge=0, le=10)
     patience: int = Field(4, ge=1)
     class_weights: bool = False
-    seed: int = 0
-    num_threads: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0, lt=2**31)
+    num_threads: int | None = Field(None, ge=1, le=1024)
 
 
 class TaskSettings(Settings):
@@ -135,7 +146,7 @@ class TaskSettings(Settings):
     """
 
     query: str
-    labels: Path | None = None
+    labels: PlaceField | None = None
     split: SplitSettings = Field(default_factory=SplitSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
@@ -153,8 +164,8 @@ class Project(Settings):
     """
 
     folder: Path
-    source: str
-    schema_card: Path = Field(Path("schema.yaml"), alias="schema")
+    source: Annotated[str, AfterValidator(_place)]
+    schema_card: PlaceField = Field(Path("schema.yaml"), alias="schema")
     tasks: dict[str, TaskSettings] = Field(default_factory=dict)
 
     @property
@@ -211,24 +222,47 @@ def read_project(folder: Path) -> Project:
         ProjectError: it is not there, not YAML, or has unknown or wrong settings.
     """
     path = folder / PROJECT_FILE
+    values = _read_values(path)
+    if "folder" in values:
+        raise ProjectError("the folder is the one the file lies in", where=f"{path}: folder", hint="remove the line")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        hint = "kincast init PATH_OR_URL"
-        raise ProjectError("there is no project here", where=str(path), hint=hint) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProjectError(f"cannot be read: {error}", where=str(path)) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ProjectError(f"not YAML: {getattr(error, 'problem', error)}", where=where) from None
-    if not isinstance(values, dict):
-        raise ProjectError("is empty or not a mapping", where=str(path), hint="it needs at least 'source: PATH_OR_URL'")
-    try:
-        return Project(**{**values, "folder": folder})
+        return Project.model_validate({**values, "folder": folder})
     except ValidationError as error:
         first = error.errors()[0]
         where = f"{path}: {'.'.join(str(part) for part in first['loc'])}"
         raise ProjectError(first["msg"].removeprefix("Value error, "), where=where) from None
     except KincastError as error:
         raise ProjectError(error.what, where=str(path), hint=error.hint) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that is there twice; YAML would take the last and be silent about the others."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping with each name once."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is there twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_values(path: Path) -> dict[Any, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        hint = "kincast init PATH_OR_URL"
+        raise ProjectError("there is no project here", where=str(path), hint=hint) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ProjectError(f"not YAML: {getattr(error, 'problem', error)}", where=where) from None
+    except RecursionError:
+        raise ProjectError("is nested too deeply", where=str(path)) from None
+    except (OSError, ValueError) as error:  # unreadable, not UTF-8, or a date that no calendar has
+        raise ProjectError(f"cannot be read: {error}", where=str(path)) from None
+    if not isinstance(values, dict):
+        raise ProjectError("is empty or not a mapping", where=str(path), hint="it needs at least 'source: PATH_OR_URL'")
+    return values

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kincast.cli.console import Console, amount
+from kincast.cli.console import Console, amount, fitted_lines, table_lines
 
 
 def test_text_is_shown_unless_asked_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +43,31 @@ def test_progress_without_a_terminal_is_a_line_per_long_step(
         progress("blink", 1, 1)
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["  read: 50 % after 20 s", "  read: 100 % after 40 s", "  read: 50.0 s"]
+
+
+def test_a_wide_table_becomes_several_that_fit() -> None:
+    metrics = ("auroc", "ap", "accuracy")
+    rows = [("the network", *["0.7137 [0.6944, 0.7322]"] * 3), ("LightGBM", *["0.7112 [0.6908, 0.7312]"] * 3)]
+    lines = fitted_lines(("churn", *metrics), rows, 70)
+    assert max(map(len, lines)) <= 70
+    assert sum("the network" in line for line in lines) == 2
+    assert "".join(lines).count("0.7112 [0.6908, 0.7312]") == 3
+    assert [name for line in lines for name in metrics if name in line.split()] == list(metrics)
+    assert fitted_lines(("churn", *metrics), rows, None) == table_lines(("churn", *metrics), rows)
+    # One column more than the first stays, however narrow the terminal.
+    assert len(fitted_lines(("churn", *metrics), rows, 5)) == 3 * 4 + 2
+
+
+def test_a_last_column_of_sentences_is_wrapped() -> None:
+    rows = [("Posts", "Id", "OwnerUserId → Users, ParentId → Posts, LastEditorUserId → Users"), ("Users", "Id", "–")]
+    lines = fitted_lines(("table", "key", "links"), rows, 50)
+    assert lines == [
+        "  table  key  links",
+        "  ─────  ───  ───────────────────────────────",
+        "  Posts  Id   OwnerUserId → Users, ParentId →",
+        "              Posts, LastEditorUserId → Users",
+        "  Users  Id   –",
+    ]
 
 
 def test_amounts_are_words() -> None:

@@ -10,7 +10,7 @@ import yaml
 from kincast.cli.init import project_text, source_from, suggest_query
 from kincast.project import PROJECT_FILE, read_project
 from kincast.query.compile import compile_task
-from kincast.schema import Schema
+from kincast.schema import Column, RowTime, Schema, SemanticType, Table
 from kincast.testing.tiny import tiny_schema
 
 
@@ -23,6 +23,18 @@ def test_the_suggestion_compiles_and_asks_about_people() -> None:
 def test_there_is_no_suggestion_without_dated_facts() -> None:
     products = tiny_schema().table("products")
     assert suggest_query(Schema((products,))) is None
+
+
+def test_a_single_table_is_asked_about_its_flag() -> None:
+    columns = (
+        Column("id", SemanticType.ID, "BIGINT"),
+        Column("paid_at", SemanticType.TIMESTAMP, "TIMESTAMP"),
+        Column("is_fraud", SemanticType.BOOLEAN, "BOOLEAN"),
+    )
+    schema = Schema((Table("payments", columns, ("id",), RowTime("paid_at")),))
+    query = suggest_query(schema)
+    assert query == "PREDICT payments.is_fraud FOR EACH payments.id"
+    assert compile_task(query, schema).is_static
 
 
 @pytest.mark.parametrize("query", [None, "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH customers.customer_id"])

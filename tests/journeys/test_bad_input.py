@@ -145,3 +145,15 @@ def test_a_failed_check_is_exit_code_one(kincast: Kincast, home: Path) -> None:
     assert said.code == 1
     assert "people" in said.out
     assert said.err == ""
+
+
+def test_one_flipped_bit_in_the_snapshot_is_never_read(kincast: Kincast, project: Path) -> None:
+    assert kincast("build").code == 0
+    array = next((project / ".kincast").glob("snapshots/*/link/0.forward.npy"))
+    spoiled = bytearray(array.read_bytes())
+    spoiled[-1] ^= 1
+    array.write_bytes(spoiled)
+    for command in ("explain", "train"):
+        _refused(kincast(command, "spend"), 1, "0.forward.npy", "is damaged", "kincast build")
+    assert kincast("build").code == 0
+    assert kincast("explain", "spend").code == 0

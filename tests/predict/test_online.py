@@ -15,9 +15,10 @@ from kincast.graph.build import build_snapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.predict.batch import predict_all
 from kincast.predict.online import Predictor
-from kincast.project import Project
+from kincast.project import Project, TaskSettings
 from kincast.registry.version import Version
 from kincast.source.open import open_source
+from kincast.train.run import train_task
 
 AS_OF = parse_instant("2024-10-27")
 
@@ -78,8 +79,29 @@ def test_the_future_moves_no_bit(
     for one in (snapshot, other):
         predictor = Predictor.load(version, one, tmp_path / f"features-{one.id}")
         predictor.loader = predictor.loader.with_settings(type(project.tasks["buys"].model).model_validate(model))
-        scores.append(predictor.predict_rows(rows, AS_OF).scores)
+        scores.append(predictor.predict_rows(rows, np.full(len(rows), AS_OF)).scores)
     assert (scores[0] == scores[1]).all()
+
+
+def test_a_column_is_predicted_as_of_the_time_it_was_learnt_at(planted: tuple[Project, Snapshot]) -> None:
+    project, snapshot = planted
+    train = {"max_epochs": 1, "max_steps_per_epoch": 2, "num_threads": 1}
+    query = "PREDICT orders.amount FOR EACH orders.order_id"
+    task = TaskSettings.model_validate({"query": query, "train": train, "model": {"channels": 8, "fanout": [4]}})
+    project = project.model_copy(update={"tasks": {"amount": task}})
+    version = train_task(project, "amount", snapshot=snapshot)
+    batch = predict_all(project, version, snapshot=snapshot)
+    time_us = snapshot.tables["orders"].time_us
+    assert time_us is not None
+    np.testing.assert_array_equal(batch.predictions.instants_us, time_us)
+    assert batch.predictions.as_of_us == time_us[-1]
+    assert batch.predictions.as_table()["as_of"].cast("int64").to_pylist() == time_us.tolist()
+    # As in training and evaluation, not as the oldest order looks once the database has ended.
+    predictor = Predictor.load(version, snapshot, project.work / "features")
+    first = batch.predictions.keys["order_id"][0].as_py()
+    assert predictor.predict([first]).scores[0] == pytest.approx(batch.predictions.scores[0], abs=1e-6)
+    assert predictor.predict([first], int(time_us[0])).scores[0] == predictor.predict([first]).scores[0]
+    assert predictor.predict([first], int(time_us[-1])).scores[0] != predictor.predict([first]).scores[0]
 
 
 def test_a_snapshot_of_another_schema_is_refused(

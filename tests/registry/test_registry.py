@@ -143,3 +143,23 @@ def test_use_prints_nothing_and_needs_neither_torch_nor_pandas(registry: Registr
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_a_version_of_others_under_the_same_name_is_left_alone(registry: Registry, versions: list[Version]) -> None:
+    registry.register(versions[0])
+    registry._client.create_model_version("churn", source="s3://theirs/1")
+    assert [entry.id for entry in registry.history("churn")] == [versions[0].info.id]
+
+
+def test_a_damaged_entry_says_what_to_do(registry: Registry, versions: list[Version]) -> None:
+    registry.register(versions[0])
+    registry._client.delete_model_version_tag("churn", "1", "kincast.created_us")
+    with pytest.raises(StorageError, match=r"mlflow\.db.*kincast\.created_us(.|\n)*promote one by its id"):
+        registry.history("churn")
+
+
+def test_a_file_that_is_no_database_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "mlflow.db").write_bytes(b"\x01garbage" * 999)
+    with pytest.raises(StorageError, match=r"mlflow\.db.*not a database(.|\n)*move it away"):
+        Registry(f"sqlite:///{tmp_path / 'mlflow.db'}").history("churn")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,22 @@ def test_failing_backend_is_500_without_a_trace(
     assert reply.json()["error"]["request_id"] == reply.headers["x-request-id"] == "my-id"
     assert "secret detail" in caplog.text
     assert "my-id" in caplog.text
+
+
+def test_a_client_that_leaves_is_no_failure_of_the_server(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send_back(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"content-length", b"20")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "query_string": b"", "headers": headers}
+    asyncio.run(app(scope, receive, send_back))
+    assert sent == []
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_not_ready_until_the_backend_is_there(backend: FakeBackend) -> None:

@@ -131,3 +131,53 @@ def test_empty_tables(arrow_source: MakeSource, tmp_path: Path) -> None:
     assert find(found, "table.empty", "none").verdict is Verdict.WARN
     assert find(found, "table.empty", "lost").message == "none of 2 rows could be kept"
     assert find(found, "table.empty", "lost").verdict is Verdict.FAIL
+
+
+def test_signs_that_rows_were_changed_afterwards(arrow_source: MakeSource, tmp_path: Path) -> None:
+    days = [datetime(2024, 1, 1, 12) + timedelta(i) for i in range(30)]
+    posts = {
+        "id": range(30),
+        "at": days,
+        "edited": [day + timedelta(1) for day in days],
+        "seen": [day - timedelta(1) for day in days],
+        "answer": [*range(1, 30), None],  # each is answered by the next
+        "parent": [None, *range(29)],
+    }
+    columns = (
+        typed("id", kind=ID),
+        AT,
+        *(Column(name, SemanticType.TIMESTAMP, "TIMESTAMP") for name in ("edited", "seen")),
+        *(typed(name, kind=ID) for name in ("answer", "parent")),
+    )
+    links = tuple(Link("posts", (name,), "posts", ("id",)) for name in ("answer", "parent"))
+    schema = Schema((Table("posts", columns, ("id",), RowTime("at")),), links)
+    found = report(arrow_source({"posts": posts}), schema, tmp_path)
+    edited = find(found, "time.later", "posts.edited")
+    assert (edited.verdict, edited.value) == (Verdict.WARN, 1.0)
+    assert edited.message.startswith("100.0 % of its values are later than their row; ")
+    assert find(found, "link.later", "posts.answer -> posts.id").verdict is Verdict.WARN
+    named = {check.where for check in found.checks if check.name in ("time.later", "link.later")}
+    assert named == {"posts.edited", "posts.answer -> posts.id"}
+
+
+def test_ids_that_lead_nowhere_are_named(arrow_source: MakeSource, tmp_path: Path) -> None:
+    rows = {
+        "id": range(40),
+        "card": [i % 4 for i in range(40)],
+        "receipt": range(40),
+        "at": [datetime(2024, 1, 1)] * 40,
+    }
+    columns = (*(typed(name, kind=ID) for name in ("id", "card", "receipt")), AT)
+    schema = Schema((Table("sales", columns, ("id",), RowTime("at")), Table("other", (typed("x"),))))
+    found = report(arrow_source({"sales": rows, "other": {"x": range(3)}}), schema, tmp_path)
+    assert [check.where for check in found.checks if check.name == "link.missing"] == ["sales.card"]
+    assert find(found, "link.missing", "sales.card").verdict is Verdict.NOTE
+    assert find(found, "link.none", "all tables").verdict is Verdict.WARN
+
+
+def test_a_day_is_not_earlier_than_an_hour_of_it(arrow_source: MakeSource, tmp_path: Path) -> None:
+    days = [datetime(2024, 1, 1) + timedelta(i) for i in range(30)]
+    rows = {"at": days, "counted": [day + timedelta(hours=9) for day in days]}
+    schema = Schema((Table("votes", (AT, Column("counted", SemanticType.TIMESTAMP, "TIMESTAMP")), (), RowTime("at")),))
+    found = report(arrow_source({"votes": rows}), schema, tmp_path)
+    assert [check for check in found.checks if check.name == "time.later"] == []

@@ -164,6 +164,7 @@ def test_links_with_orphans_say_so(arrow_source: MakeSource) -> None:
     ("values", "form"),
     [
         ([1_700_000_000 + i for i in range(30)], "epoch_s"),
+        ([1_700_000_000.25 + i for i in range(30)], "epoch_s"),
         ([1_700_000_000_000 + i for i in range(30)], "epoch_ms"),
         ([1_700_000_000_000_000 + i for i in range(30)], "epoch_us"),
         ([20_240_101 + i for i in range(30)], "%Y%m%d"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 # Without a terminal a step says how far it is at most this often.
 _PLAIN_EVERY_S = 15.0
 _NUMBER = re.compile(r"[-+]?[\d.,]+(\D|$)|–$")
+_MIN_WRAPPED = 24  # letters a line that a column of sentences is wrapped to must have at least
 _STYLES = {"fail": "bold red", "warn": "yellow", "note": "cyan", "ok": "green"}
 
 
@@ -59,7 +62,8 @@ class Console:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
         """Print a table: columns of numbers to the right, others to the left."""
         if self.shows_text:
-            print("\n".join([*([title] if title else []), *table_lines(columns, rows), ""]))
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            print("\n".join([*([title] if title else []), *fitted_lines(columns, rows, width), ""]))
 
     def result(self, value: Any) -> None:
         """Print the JSON value of a command that was asked for one."""
@@ -134,6 +138,36 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
         ]
         lines.append(f"  {'  '.join(cells)}".rstrip())
     return lines
+
+
+def fitted_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """The lines of a table no wider than a terminal, as far as that goes.
+
+    A last column of sentences is wrapped; what is still too wide is cut into several tables, one below the other, each
+    beginning with the first column.
+
+    Args:
+        columns: their names.
+        rows: their cells.
+        width: letters a line may have; None for any number.
+    """
+    lines = table_lines(columns, rows)
+    if width is None or max(map(len, lines)) <= width or len(columns) == 1:
+        return lines
+    used = 2 + sum(max(len(name), *(len(row[i]) for row in rows)) + 2 for i, name in enumerate(columns[:-1]))
+    if width - used >= _MIN_WRAPPED and any(" " in row[-1] for row in rows):
+        wrapped: list[Sequence[str]] = []
+        for row in rows:
+            first, *rest = textwrap.wrap(row[-1], width - used, break_long_words=False, break_on_hyphens=False) or [""]
+            wrapped += [(*row[:-1], first), *((*("" for _ in row[:-1]), part) for part in rest)]
+        return table_lines(columns, wrapped)
+    count = len(columns)
+    while count > 2 and max(map(len, table_lines(columns[:count], [row[:count] for row in rows]))) > width:
+        count -= 1
+    if count == len(columns):
+        return lines
+    later = (columns[0], *columns[count:]), [(row[0], *row[count:]) for row in rows]
+    return [*table_lines(columns[:count], [row[:count] for row in rows]), "", *fitted_lines(*later, width)]
 
 
 def _bars() -> RichProgress:

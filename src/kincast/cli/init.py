@@ -9,6 +9,7 @@ import typer
 
 from kincast.cli.console import Console
 from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption
+from kincast.schema import SemanticType
 
 if TYPE_CHECKING:
     from kincast.schema import Link, Schema, Table
@@ -18,7 +19,7 @@ _TEMPLATE = """\
 source: {source}
 schema: schema.yaml
 
-# What to predict. Remove the # in front, or write queries of your own; then: kincast explain
+# What to predict. {advice}; then: kincast explain
 {suggestion}
 """
 
@@ -93,30 +94,46 @@ def project_text(source: str, query: str | None) -> str:
     """
     import yaml
 
+    advice = "Remove the # in front, or write queries of your own"
     if query is None:
+        advice = "Write queries in place of these, without the # in front"
         lines = ["# tasks:", "#   NAME:", "#     query: PREDICT ... FOR EACH table.key"]
     else:
         text = yaml.safe_dump({"tasks": {"first": {"query": query}}}, width=10_000, sort_keys=False)
         lines = [f"# {line}" for line in text.rstrip().splitlines()]
     quoted = yaml.safe_dump(source, width=10_000).removesuffix("...\n").strip()
-    return _TEMPLATE.format(source=quoted, suggestion="\n".join(lines))
+    return _TEMPLATE.format(source=quoted, advice=advice, suggestion="\n".join(lines))
 
 
 def suggest_query(schema: Schema) -> str | None:
-    """A churn query over the link that most looks like a person or thing and its dated events; None without any."""
+    """A churn query over the link that most looks like a person or thing and its dated events.
+
+    Without such a link, a query for a column of yes and no of a dated table with a key; None without that too.
+    """
     candidates = [link for link in schema.links if _suits(schema, link)]
     if not candidates:
-        return None
+        return _suggest_column(schema)
     link = min(candidates, key=lambda link: _rank(schema, link))
     fact, entity = link.table, f"{link.target}.{link.target_columns[0]}"
     return f"PREDICT COUNT({fact}.*, 0, 30, days) = 0 FOR EACH {entity} WHERE COUNT({fact}.*, -90, 0, days) > 0"
 
 
+def _suggest_column(schema: Schema) -> str | None:
+    for table in schema:
+        names = [column.name for column in table.columns if column.type is SemanticType.BOOLEAN]
+        if table.time is not None and len(table.key) == 1 and names and _is_plain(table.name, table.key[0], names[0]):
+            return f"PREDICT {table.name}.{names[0]} FOR EACH {table.name}.{table.key[0]}"
+    return None
+
+
+def _is_plain(*names: str) -> bool:
+    # A name with other signs needs quoting in a query, which is no start for a beginner.
+    return all(name.replace("_", "").isalnum() and name.isascii() for name in names)
+
+
 def _suits(schema: Schema, link: Link) -> bool:
     fact, entity = schema.table(link.table), schema.table(link.target)
-    # A name with other signs needs quoting in a query, which is no start for a beginner.
-    names = (fact.name, entity.name, *entity.key)
-    plain = all(name.replace("_", "").isalnum() and name.isascii() for name in names)
+    plain = _is_plain(fact.name, entity.name, *entity.key)
     unique = sum(other.target == link.target for other in schema.links_from(fact.name)) == 1
     return fact.time is not None and len(entity.key) == 1 and fact.name != entity.name and plain and unique
 

@@ -12,7 +12,9 @@ ProjectOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-TaskArgument = Annotated[str | None, typer.Argument(metavar="[TASK]", help="Task in kincast.yaml; the only one.")]
+TaskArgument = Annotated[
+    str | None, typer.Argument(metavar="TASK", help="Name of a task in kincast.yaml; needless where there is one.")
+]
 VersionOption = Annotated[
     str | None,
     typer.Option(

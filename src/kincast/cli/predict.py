@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from kincast.predict.batch import BatchResult
+
+MAX_SHOWN_CLASSES = 4  # with more, their scores are in the file but not on the screen
 
 
 def predict(
@@ -36,6 +39,8 @@ def predict(
     console = Console(as_json=as_json, quiet=quiet)
     workspace = Workspace.open(project)
 
+    import pyarrow.compute as pc
+
     from kincast.predict.batch import predict_all
 
     name, _ = workspace.project.task(task)
@@ -54,7 +59,9 @@ def predict(
     places = [str(output)] if output else []
     places += [f"table {to_source} of {workspace.source().url}"] if to_source else []
     until = format_instant(result.predictions.as_of_us)
-    console.say(f"{amount(rows.num_rows, 'prediction')} as of {until} by version {found.info.id}")
+    one = len(pc.unique(rows["as_of"])) <= 1
+    when = f"as of {until}" if one else f"each as of its row's own time, the last {until},"
+    console.say(f"{amount(rows.num_rows, 'prediction')} {when} by version {found.info.id}")
     console.say(f"written to the project's store{''.join(f' and to {place}' for place in places)}")
     console.result({"version": found.info.id, "as_of": until, "rows": rows.num_rows, "written": places})
 
@@ -80,10 +87,15 @@ def publish_result(root: Path, task: str, version_id: str, snapshot_id: str, res
 
 
 def show_rows(console: Console, rows: pa.Table, limit: int) -> None:
-    """Print the first rows as a table, numbers with four digits."""
+    """Print the first rows as a table, numbers with four digits; of many classes only the chosen one's score."""
     shown = rows.slice(0, limit).to_pylist()
-    cells = [tuple(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()) for row in shown]
-    console.table(rows.column_names, cells)
+    scores = [name for name in rows.column_names if name.startswith("score_")]
+    names = rows.column_names
+    if len(scores) > MAX_SHOWN_CLASSES:
+        names = [*(name for name in names if name not in scores), "score"]
+        shown = [row | {"score": row[f"score_{row['class']}"]} for row in shown]
+    cells = [tuple(f"{v:.4f}" if isinstance(v := row[n], float) else str(v) for n in names) for row in shown]
+    console.table(names, cells)
 
 
 def write_rows(rows: pa.Table, path: Path) -> None:
@@ -95,9 +107,9 @@ def write_rows(rows: pa.Table, path: Path) -> None:
     import pyarrow.csv
     import pyarrow.parquet
 
-    from kincast.atomic import storage_errors
+    from kincast.atomic import PARTIAL, storage_errors
 
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
     try:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)

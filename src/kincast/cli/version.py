@@ -36,14 +36,19 @@ def list_versions(
     name, _ = workspace.project.task(task)
     entries = workspace.registry().history(name)
     rows = [(e.id, ", ".join(e.aliases) or "–", format_instant(e.created_us // 10**6 * 10**6)) for e in entries]
-    console.table(("version", "aliases", "trained"), rows)
+    if rows:
+        console.table(("version", "aliases", "trained"), rows)
+    else:
+        console.say(f"task {name} has no model yet; next: kincast train {name}")
     console.result([{"id": e.id, "aliases": e.aliases, "metrics": e.metrics} for e in entries])
 
 
 @app.command("promote")
 def promote(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Id, or 'challenger'.")] = "challenger",
-    task: Annotated[str | None, typer.Option("--task", metavar="TASK", help="Task; the only one.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="TASK", help="Name of the task; needless where there is one.")
+    ] = None,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kincast.atomic import replace_text, storage_errors
+from kincast.atomic import replace_text, scratch_folder
 from kincast.errors import ProjectError, SnapshotError, VersionError
 from kincast.progress import Progress, silent
 from kincast.project import Project, TaskSettings, read_project
@@ -59,7 +58,7 @@ class Workspace:
         return open_source(self.project.source, self.project.folder)
 
     def snapshot(self, id: str | None = None) -> Snapshot:
-        """A snapshot, the current one by default.
+        """A snapshot, the current one by default, every file of it held against its hash.
 
         Raises:
             SnapshotError: none was built yet, or it is damaged.
@@ -69,7 +68,7 @@ class Workspace:
         if not self.project.snapshots.is_dir():
             where = str(self.project.snapshots)
             raise SnapshotError("there is no snapshot yet", where=where, hint="kincast build")
-        return open_snapshot(self.project.snapshots, id)
+        return open_snapshot(self.project.snapshots, id, verify=True)
 
     @contextlib.contextmanager
     def tables(self, progress: Progress = silent) -> Iterator[Tables]:
@@ -89,10 +88,10 @@ class Workspace:
         """Rows read from the source now, into a folder that goes when the block ends."""
         from kincast.source.tables import stage
 
-        with storage_errors(self.project.work):
-            self.project.work.mkdir(parents=True, exist_ok=True)
-            folder = tempfile.TemporaryDirectory(prefix="staging-", dir=self.project.work)
-        with folder as name, stage(self.source(), schema, Path(name) / "tables", progress) as tables:
+        with (
+            scratch_folder(self.project.work) as folder,
+            stage(self.source(), schema, folder / "tables", progress) as tables,
+        ):
             yield tables
 
     def task(self, name: str | None) -> tuple[str, TaskSettings, Task]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kincast.atomic import publish_folder
+from kincast.errors import StorageError
 from kincast.feature import convert
 from kincast.feature.spec import FeatureSpec, TableSpec
+from kincast.graph.manifest import MANIFEST_FILE, file_entries
 from kincast.graph.snapshot import Snapshot
 from kincast.progress import Progress, silent
 
@@ -41,20 +44,47 @@ def open_features(snapshot: Snapshot, spec: FeatureSpec, root: Path, progress: P
         root: folder of all encoded features; one folder for each (snapshot, spec).
 
     Raises:
-        StorageError: the disk refused; nothing half-written stays.
+        StorageError: the disk refused, and nothing half-written stays; or a file is missing or damaged.
     """
     folder = root / f"{snapshot.id}-{spec.digest}"
     if not folder.is_dir():
-        with publish_folder(folder) as draft:
-            for done, table in enumerate(spec.tables):
-                progress("encode features", done, len(spec.tables))
-                encoded = encode_table(snapshot, table)
-                stem = _index(spec, table)
-                np.save(draft / f"{stem}.numeric.npy", encoded.numeric, allow_pickle=False)
-                np.save(draft / f"{stem}.codes.npy", encoded.codes, allow_pickle=False)
-                np.save(draft / f"{stem}.instants.npy", encoded.instants_us, allow_pickle=False)
-            progress("encode features", len(spec.tables), len(spec.tables))
+        try:
+            _encode_all(snapshot, spec, folder, progress)
+        except StorageError:
+            if not folder.is_dir():  # else another process was faster, with the same content
+                raise
+    _verify(folder)
     return FeatureStore(snapshot, spec, folder)
+
+
+def _encode_all(snapshot: Snapshot, spec: FeatureSpec, folder: Path, progress: Progress) -> None:
+    with publish_folder(folder) as draft:
+        for done, table in enumerate(spec.tables):
+            progress("encode features", done, len(spec.tables))
+            encoded = encode_table(snapshot, table)
+            stem = _index(spec, table)
+            np.save(draft / f"{stem}.numeric.npy", encoded.numeric, allow_pickle=False)
+            np.save(draft / f"{stem}.codes.npy", encoded.codes, allow_pickle=False)
+            np.save(draft / f"{stem}.instants.npy", encoded.instants_us, allow_pickle=False)
+        files = {name: asdict(entry) for name, entry in file_entries(draft).items()}
+        (draft / MANIFEST_FILE).write_text(json.dumps({"files": files}, sort_keys=True), encoding="utf-8")
+        progress("encode features", len(spec.tables), len(spec.tables))
+
+
+def _verify(folder: Path) -> None:
+    """Hold every file against the manifest's size and hash; raises StorageError naming the first that differs."""
+    hint = f"delete the folder {folder}; its features are encoded again when next needed"
+    path = folder / MANIFEST_FILE
+    try:
+        expected = json.loads(path.read_bytes())["files"]
+        found = {name: asdict(entry) for name, entry in file_entries(folder).items()}
+        differing = [name for name, entry in expected.items() if found.get(name) != entry]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
+        raise StorageError(reason, where=str(path), hint=hint) from None
+    if differing:
+        reason = "is damaged: its content does not match its hash" if differing[0] in found else "is missing"
+        raise StorageError(reason, where=str(folder / differing[0]), hint=hint)
 
 
 class FeatureStore:

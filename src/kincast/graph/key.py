@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from kincast.clock import parse_instant, to_us
 from kincast.errors import DataError, ProjectError
 
-_WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+# Python refuses to read thousands of digits as a number; no key has more than a hundred.
+_WHOLE = re.compile(r"\s*[+-]?\d{1,100}\s*")
 
 
 class KeyIndex:

@@ -83,10 +83,15 @@ def make_manifest(
     parent: str | None = None,
 ) -> Manifest:
     """Hash every file in a folder and describe them."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    files = dict(zip(names, _entries(folder / name for name in names), strict=True))
+    files = file_entries(folder)
     draft = Manifest("", parent, schema, num_rows, num_edges, counts, max_time_us, files)
     return Manifest(content_id(draft), parent, schema, num_rows, num_edges, counts, max_time_us, files)
+
+
+def file_entries(folder: Path) -> dict[str, FileEntry]:
+    """Size and hash of every file in a folder, by its path from there with ``/``, sorted."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return dict(zip(names, _entries(folder / name for name in names), strict=True))
 
 
 def content_id(manifest: Manifest) -> str:

@@ -44,7 +44,8 @@ def predict_all(
         project: its folders.
         version: the trained version.
         snapshot: the rows.
-        as_of_us: the instant; the latest in the target's tables when None.
+        as_of_us: the instant; when None, the latest in the target's tables, or each row's own time for a static
+            target.
         keys: scalars, or tuples for composite keys.
         progress: told after each batch.
 
@@ -53,10 +54,7 @@ def predict_all(
         KeyNotFoundError: a key that no row has at the instant.
     """
     predictor = Predictor.load(version, snapshot, project.work / "features", progress)
-    if keys is None:
-        rows, instant = predictor.entity_rows(as_of_us)
-    else:
-        instant = predictor.default_as_of() if as_of_us is None else as_of_us
-        rows = predictor.rows_at(keys, instant)
-    scores, embeddings = predictor.score_rows(rows, instant, progress)
-    return BatchResult(predictor.as_predictions(rows, instant, scores), embeddings)
+    rows = predictor.entity_rows(as_of_us)[0] if keys is None else predictor.rows_at(keys, as_of_us)
+    instants = predictor.instants_of(rows, as_of_us)
+    scores, embeddings = predictor.score_rows(rows, instants, progress)
+    return BatchResult(predictor.as_predictions(rows, instants, scores), embeddings)

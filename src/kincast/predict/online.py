@@ -32,17 +32,19 @@ from kincast.sample.batch import Seeds
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Scores of rows at one instant.
+    """Scores of rows, each as of an instant.
 
     Attributes:
         keys: key columns, in the order asked for.
-        as_of_us: the instant.
+        instants_us: [n] int64 as-of instant of each row.
+        as_of_us: the instant; the latest where rows have different ones.
         scores: [n] probability of the positive class, or value; [n, classes] probabilities for multiclass.
         classes: names of the classes; empty for regression.
         kind: of the task.
     """
 
     keys: pa.Table
+    instants_us: NDArray[np.int64]
     as_of_us: int
     scores: NDArray[np.float64]
     classes: tuple[str, ...]
@@ -51,7 +53,7 @@ class Predictions:
     def as_table(self) -> pa.Table:
         """Key columns, ``as_of``, then ``score`` or ``value``, or ``class`` and one ``score_<class>`` each."""
         table = self.keys
-        instant = pa.array(np.full(len(self.scores), self.as_of_us), pa.int64()).cast(pa.timestamp("us"))
+        instant = pa.array(self.instants_us, pa.int64()).cast(pa.timestamp("us"))
         table = table.append_column("as_of", instant)
         if self.kind is TaskKind.BINARY:
             return table.append_column("score", pa.array(self.scores))
@@ -120,39 +122,54 @@ class Predictor:
         latest = [int(time_us[-1]) for time_us in times if time_us is not None and len(time_us)]
         return max(latest, default=self.snapshot.max_time_us)
 
+    def instants_of(self, rows: NDArray[np.int64], as_of_us: int | None) -> NDArray[np.int64]:
+        """[n] int64 as-of instant of each row: the one asked for; without one, that of the training.
+
+        A column of a row is learnt as of the row's own time, so it is predicted as of that time too: later facts, and
+        rows that have grown old, are nothing the model has ever seen.
+        """
+        time_us = self.snapshot.tables[self.task.entity].time_us
+        if as_of_us is None and self.task.is_static and time_us is not None:
+            return np.asarray(time_us[rows], dtype=np.int64)
+        return np.full(len(rows), self.default_as_of() if as_of_us is None else as_of_us, np.int64)
+
     def predict(self, keys: Sequence[Any], as_of_us: int | None = None) -> Predictions:
         """Scores of the rows with those keys.
 
         Args:
             keys: scalars, or tuples for composite keys.
-            as_of_us: the instant; ``default_as_of`` when None.
+            as_of_us: the instant; when None, ``default_as_of``, or each row's own time for a static target.
 
         Raises:
             KeyNotFoundError: a key that no row has, or whose row does not exist at the instant.
         """
-        instant = self.default_as_of() if as_of_us is None else as_of_us
-        return self.predict_rows(self.rows_at(keys, instant), instant)
+        rows = self.rows_at(keys, as_of_us)
+        return self.predict_rows(rows, self.instants_of(rows, as_of_us))
 
     def embed(self, keys: Sequence[Any], as_of_us: int | None = None) -> NDArray[np.float32]:
         """Embeddings [n, channels] of the rows with those keys; arguments and errors as ``predict``."""
-        instant = self.default_as_of() if as_of_us is None else as_of_us
-        return self.score_rows(self.rows_at(keys, instant), instant)[1]
+        rows = self.rows_at(keys, as_of_us)
+        return self.score_rows(rows, self.instants_of(rows, as_of_us))[1]
 
-    def predict_rows(self, rows: NDArray[np.int64], as_of_us: int, progress: Progress = silent) -> Predictions:
-        """Scores of snapshot rows of the entity table."""
-        scores, _ = self.score_rows(rows, as_of_us, progress)
-        return self.as_predictions(rows, as_of_us, scores)
+    def predict_rows(
+        self, rows: NDArray[np.int64], instants: NDArray[np.int64], progress: Progress = silent
+    ) -> Predictions:
+        """Scores of snapshot rows [n] of the entity table, each as of its instant [n]."""
+        scores, _ = self.score_rows(rows, instants, progress)
+        return self.as_predictions(rows, instants, scores)
 
-    def as_predictions(self, rows: NDArray[np.int64], as_of_us: int, scores: NDArray[np.float64]) -> Predictions:
+    def as_predictions(
+        self, rows: NDArray[np.int64], instants: NDArray[np.int64], scores: NDArray[np.float64]
+    ) -> Predictions:
         """Scores of rows with the user's own keys."""
         keys = self.snapshot.keys_of(self.task.entity, rows)
-        return Predictions(keys, as_of_us, scores, self.info.classes, self.task.kind)
+        latest = int(instants.max()) if len(instants) else self.default_as_of()
+        return Predictions(keys, instants, latest, scores, self.info.classes, self.task.kind)
 
     def score_rows(
-        self, rows: NDArray[np.int64], as_of_us: int, progress: Progress = silent
+        self, rows: NDArray[np.int64], instants: NDArray[np.int64], progress: Progress = silent
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Scores and embeddings of snapshot rows of the entity table."""
-        instants = np.full(len(rows), as_of_us, np.int64)
+        """Scores and embeddings of snapshot rows [n] of the entity table, each as of its instant [n]."""
         visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
         seeds = Seeds(self.task.entity, rows, instants, visible)
         with torch.inference_mode():
@@ -163,18 +180,19 @@ class Predictor:
         with self.snapshot.open_tables() as tables:
             return prediction_seeds(self.task, tables, as_of_us)
 
-    def rows_at(self, keys: Sequence[Any], as_of_us: int) -> NDArray[np.int64]:
-        """[n] int64 snapshot rows of those keys, all existing at the instant; errors as ``predict``."""
+    def rows_at(self, keys: Sequence[Any], as_of_us: int | None) -> NDArray[np.int64]:
+        """[n] int64 snapshot rows of those keys, existing at their instants; arguments and errors as ``predict``."""
         entity = self.snapshot.tables[self.task.entity]
         rows = self.snapshot.rows_of(self.task.entity, keys)
         absent = rows < 0
         reason = "have no row"
-        if not absent.any():
+        if len(rows) and not absent.any():
+            instants = self.instants_of(rows, as_of_us)
             if entity.time_us is not None:
-                absent |= entity.time_us[rows] > as_of_us
+                absent |= entity.time_us[rows] > instants
             if entity.end_us is not None:
-                absent |= entity.end_us[rows] <= as_of_us
-            reason = f"do not exist as of {format_instant(as_of_us)}"
+                absent |= entity.end_us[rows] <= instants
+            reason = f"do not exist as of {format_instant(int(instants.max()))}"
         if absent.any():
             missing = [keys[place] for place in np.flatnonzero(absent).tolist()]
             samples = ", ".join(map(str, missing[:3]))

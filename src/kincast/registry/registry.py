@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import sqlalchemy.exc
 
 from kincast.errors import KincastError, StorageError, VersionError
+from kincast.registry.database import ensure_database
 from kincast.registry.version import Metrics, Version
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
+_DAMAGE = ("malformed", "not a database", "damaged", "no such table")
 _MAX_TAG = 4900
 _MAX_PARAM = 5900
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}
@@ -140,7 +142,12 @@ class Registry:
                 token = page.token
                 if not token:
                     break
-            entries = [self._entry(version, aliases) for version in found]
+            # A registry that is shared may hold versions of others under the same name.
+            ours = [version for version in found if str(version.source).startswith("kincast:/")]
+            try:
+                entries = [self._entry(version, aliases) for version in ours]
+            except (KeyError, ValueError) as error:
+                raise self._unreachable(f"a tag of a version of {task} is missing or damaged: {error}") from None
         return sorted(entries, key=lambda entry: -entry.number)
 
     def find(self, task: str, id: str) -> Registered:
@@ -216,17 +223,14 @@ class Registry:
     def _client(self) -> MlflowClient:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
-        path = self.tracking_url.removeprefix("sqlite:///")
-        if path != self.tracking_url:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            # MLflow tries for minutes before it gives up on a file that SQLite cannot open.
-            with contextlib.closing(sqlite3.connect(path)) as connection:
-                connection.execute("PRAGMA schema_version")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from mlflow import MlflowClient
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        path = self.tracking_url.removeprefix("sqlite:///")
+        if path != self.tracking_url:
+            ensure_database(Path(path))
         return MlflowClient(self.tracking_url, self.tracking_url)
 
     def _experiment(self, task: str) -> str:
@@ -271,6 +275,8 @@ class Registry:
 
     def _unreachable(self, reason: str) -> StorageError:
         hint = "check the path, the free space, and MLFLOW_TRACKING_URI if it is set"
+        if any(word in reason for word in _DAMAGE):
+            hint = "restore it from a copy, or move it away: versions are whole without it; then promote one by its id"
         what = f"the registry cannot be used: {_without_password(reason)}"
         return StorageError(what, where=_without_password(self.tracking_url), hint=hint)
 

@@ -92,7 +92,7 @@ class Service:
         at = backend.default_as_of() if instant is None else instant
         source, vectors = "store", self._published(backend, wanted, at)
         if vectors is None:
-            source, vectors = "computed", await _ask(backend.embed, wanted, at)
+            source, vectors = "computed", await _ask(backend.embed, wanted, instant)
         self.answered.labels("embedding").inc(len(keys))
         rows = [Embedding(key, vector) for key, vector in zip(keys, vectors.tolist(), strict=True)]
         return _json(Embeddings(backend.info.id, format_instant(at), backend.snapshot.id, source, rows))

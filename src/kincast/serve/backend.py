@@ -16,7 +16,7 @@ class Answer(Protocol):
 
     @property
     def as_of_us(self) -> int:
-        """The instant."""
+        """The instant; the latest where rows have different ones."""
         ...
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -68,6 +68,8 @@ class Guard:
         except Refusal as refusal:
             if not status:
                 await refusal.response(request_id)(scope, receive, send_marked)
+        except ClientDisconnect:
+            log.info("request %s: the client left before it was read", request_id)
         except Exception:
             log.exception("request %s failed", request_id)
             if not status:

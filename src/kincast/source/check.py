@@ -23,6 +23,12 @@ NULL_LIMIT = 0.5
 REJECTED_LIMIT = 0.01
 """Share of rejected rows above which a rule is worth a failure rather than a warning."""
 
+LATER_LIMIT = 0.05
+"""Share of values later than their own row above which a column or link looks filled in afterwards."""
+
+SHARED_LIMIT = 2
+"""An id stands for something that rows share when it comes this often on average."""
+
 GAP_PARTS = 20
 """A time gap is worth a warning when it is longer than one part in so many of the whole range, and sits alone."""
 
@@ -52,8 +58,14 @@ def check_tables(tables: Tables, *, now_us: int | None = None) -> Report:
                 continue
             checks += _times(table, connection, now_us)
             checks += _columns(tables, table, connection)
+            checks += _filled_later(table, connection)
+            checks += _unlinked(tables, table, connection)
         for link in tables.schema.links:
             checks += _orphans(tables, link, connection)
+            checks += _leads_later(tables, link, connection)
+        if len(tables.schema.tables) > 1 and not tables.schema.links:
+            hint = "no table is linked to another, so a model sees each row alone; add links to the schema card"
+            checks.append(Check("link.none", "all tables", Verdict.WARN, hint))
         if tables.schema.tables and all(table.time is None for table in tables.schema):
             hint = "no table has a time, so nothing can be predicted ahead; set 'time' in the schema card"
             checks.append(Check("time.none", "all tables", Verdict.WARN, hint))
@@ -174,16 +186,83 @@ def _columns(tables: Tables, table: Table, connection: duckdb.DuckDBPyConnection
             yield Check("column.constant", where, flagged, said)
 
 
-def _orphans(tables: Tables, link: Link, connection: duckdb.DuckDBPyConnection) -> Iterator[Check]:
+def _filled_later(table: Table, connection: duckdb.DuckDBPyConnection) -> Iterator[Check]:
+    """Timestamps after the row's own time: plans, or signs that rows were changed after they came to be."""
+    if table.time is None:
+        return
+    own = (table.time.column, table.time.clock, table.end_time)
+    for column in table.columns:
+        if column.type is not SemanticType.TIMESTAMP or column.name in own:
+            continue
+        name = quote(column.name)
+        later, filled = _one(
+            connection, f"SELECT count(*) FILTER ({_is_later(name, '_time')}), count({name}) FROM {quote(table.name)}"
+        )
+        if filled and later / filled > LATER_LIMIT:
+            said = (
+                f"{_percent(later / filled)} of its values are later than their row; unless they are plans made "
+                "before, they tell the future: set its type to ignored, and that of all that was written with it"
+            )
+            yield Check("time.later", f"{table.name}.{column.name}", Verdict.WARN, said, later / filled, LATER_LIMIT)
+
+
+def _unlinked(tables: Tables, table: Table, connection: duckdb.DuckDBPyConnection) -> Iterator[Check]:
+    """Ids that rows share but that lead nowhere: what they name is lost to a model."""
+    linked = {name for link in tables.schema.links_from(table.name) for name in link.columns}
+    for column in table.columns:
+        if column.type is not SemanticType.ID or column.name in linked or table.key == (column.name,):
+            continue
+        name = quote(column.name)
+        distinct, filled = _one(
+            connection, f"SELECT approx_count_distinct({name}), count({name}) FROM {quote(table.name)}"
+        )
+        if distinct > 1 and distinct * SHARED_LIMIT <= filled:
+            said = (
+                "rows share its values, but no table has them as its key, so a model cannot see what they share; "
+                "add a table of its distinct values to the database, then a link to the schema card"
+            )
+            yield Check("link.missing", f"{table.name}.{column.name}", Verdict.NOTE, said, distinct)
+
+
+def _leads_later(tables: Tables, link: Link, connection: duckdb.DuckDBPyConnection) -> Iterator[Check]:
+    """Links to rows that came later: somebody filled them in afterwards, and other columns with them."""
+    if tables.schema.table(link.table).time is None or tables.schema.table(link.target).time is None:
+        return
+    is_later = _is_later("d._time", "s._time")
+    later, linked = _one(
+        connection,
+        f"SELECT count(*) FILTER ({is_later}), count(*) FROM {quote(link.table)} AS s "
+        f"JOIN {quote(link.target)} AS d ON {_matches(tables, link)}",
+    )
+    if linked and later / linked > LATER_LIMIT:
+        said = (
+            f"{_percent(later / linked)} of the rows it leads to are later than the row itself, so {link.table} is "
+            "changed afterwards; set the type of columns that hold later totals or outcomes to ignored"
+        )
+        yield Check("link.later", link.name, Verdict.WARN, said, later / linked, LATER_LIMIT)
+
+
+def _is_later(one: str, other: str) -> str:
+    """SQL condition: one instant lies after the other; within its day when the other is just a day."""
+    within_day = f"{other} = date_trunc('day', {other}) AND CAST({one} AS DATE) = CAST({other} AS DATE)"
+    return f"{one} > {other} AND NOT ({within_day})"
+
+
+def _matches(tables: Tables, link: Link) -> str:
+    """SQL condition: row s of the link's table names row d of its target."""
     table, target = tables.schema.table(link.table), tables.schema.table(link.target)
-    filled = " AND ".join(f"s.{quote(name)} IS NOT NULL" for name in link.columns)
-    matches = " AND ".join(
+    return " AND ".join(
         same_key_sql(f"s.{quote(a)}", kept_type(table.column(a)), f"d.{quote(b)}", kept_type(target.column(b)))
         for a, b in zip(link.columns, link.target_columns, strict=True)
     )
+
+
+def _orphans(tables: Tables, link: Link, connection: duckdb.DuckDBPyConnection) -> Iterator[Check]:
+    filled = " AND ".join(f"s.{quote(name)} IS NOT NULL" for name in link.columns)
     keys = ", ".join(f"s.{quote(name)}" for name in link.columns)
     lost = (
-        f"FROM {quote(link.table)} AS s WHERE {filled} AND NOT EXISTS (FROM {quote(link.target)} AS d WHERE {matches})"
+        f"FROM {quote(link.table)} AS s WHERE {filled} "
+        f"AND NOT EXISTS (FROM {quote(link.target)} AS d WHERE {_matches(tables, link)})"
     )
     linked = _one(connection, f"SELECT count(*) FROM {quote(link.table)} AS s WHERE {filled}")[0]
     orphans = _one(connection, f"SELECT count(*) {lost}")[0]

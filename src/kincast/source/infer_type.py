@@ -33,14 +33,14 @@ def infer_time_format(bench: Bench, profile: ColumnProfile) -> tuple[ColumnProfi
     named = bool(TIME_WORDS & set(words(profile.name)))
     if profile.is_text:
         return _text_time(bench, profile)
-    if profile.whole and named and profile.low is not None and not isinstance(profile.low, bool):
+    if (profile.whole or profile.is_float) and named and profile.low is not None and not isinstance(profile.low, bool):
         low, high = float(profile.low), float(profile.high)
         for form, unit in EPOCHS.items():
             scale = 1_000_000 / unit
             if _EPOCH_RANGE_S[0] * scale <= low and high <= _EPOCH_RANGE_S[1] * scale:
                 unit_name = {"epoch_s": "seconds", "epoch_ms": "milliseconds", "epoch_us": "microseconds"}[form]
                 return profile.with_type(SemanticType.TIMESTAMP, form), f"{unit_name} since 1970"
-        if low >= 19000101 and high <= 21001231 and _share(bench, profile, "%Y%m%d") >= _MIN_SHARE:
+        if profile.whole and low >= 19000101 and high <= 21001231 and _share(bench, profile, "%Y%m%d") >= _MIN_SHARE:
             return profile.with_type(SemanticType.TIMESTAMP, "%Y%m%d"), "days written as year, month, day"
     return profile, None
 

@@ -20,7 +20,8 @@ MAX_TRAIN_ROWS = 200_000
 
 _OBJECTIVES: dict[TaskKind, dict[str, Any]] = {
     TaskKind.BINARY: {"objective": "binary", "metric": "auc"},
-    TaskKind.MULTICLASS: {"objective": "multiclass", "metric": "multi_logloss"},
+    # Without a penalty the leaves of rare classes take huge steps, and the baseline ends worse than the majority.
+    TaskKind.MULTICLASS: {"objective": "multiclass", "metric": "multi_logloss", "lambda_l2": 1.0},
     TaskKind.REGRESSION: {"objective": "regression_l1", "metric": "l1"},
 }
 
@@ -48,7 +49,7 @@ def boosted_scores(labels: Labels, aggregates: Aggregates, history: History, *, 
         "num_leaves": 31,
         "min_data_in_leaf": max(1, min(20, len(train) // 50)),
         "feature_fraction": 0.8,
-        "bagging_fraction": 0.8,
+        "bagging_fraction": 0.8 if len(train) > 1 else 1.0,  # of one row it would take none
         "bagging_freq": 1,
         "seed": seed,
         "deterministic": True,

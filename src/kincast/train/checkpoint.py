@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from kincast.atomic import storage_errors
+from kincast.atomic import replace_bytes
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -37,19 +36,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    path = folder / CHECKPOINT_FILE
-    draft = folder / f".{CHECKPOINT_FILE}.partial"
-    with storage_errors(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            data = safetensors.torch.save(checkpoint.tensors, {"state": json.dumps(checkpoint.state)})
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+    data = safetensors.torch.save(checkpoint.tensors, {"state": json.dumps(checkpoint.state)})
+    replace_bytes(folder / CHECKPOINT_FILE, data)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:

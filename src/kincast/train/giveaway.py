@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
@@ -15,6 +17,7 @@ from kincast.train.aggregate import make_aggregates
 from kincast.train.metric import auroc
 
 SUSPICIOUS = 0.98
+SAME_INSTANT = 0.5  # share of rows at the instant of the row they point to that is worth a warning
 MAX_ROWS = 20_000
 MIN_ROWS = 50
 
@@ -48,7 +51,28 @@ def find_giveaways(snapshot: Snapshot, task: Task, labels: Labels) -> Report:
     if not checks:
         what = f"none of {len(aggregates.names)} columns and aggregates gives the label away"
         checks.append(Check("label.giveaway", labels.entity, Verdict.OK, what, 0, SUSPICIOUS))
+    checks += _same_instant(snapshot, task)
     return Report(f"columns that give away the label of {task.entity}", tuple(checks))
+
+
+def _same_instant(snapshot: Snapshot, task: Task) -> Iterator[Check]:
+    """A column is predicted as of its row's time: rows that point to it at that very instant are seen."""
+    own_us = snapshot.tables[task.entity].time_us
+    if not task.is_static or own_us is None:
+        return
+    for link in snapshot.links:
+        time_us = snapshot.tables[link.link.table].time_us
+        linked = np.flatnonzero(link.forward >= 0)
+        if link.link.target != task.entity or time_us is None or not len(linked):
+            continue
+        share = float(np.mean(time_us[linked] == own_us[link.forward[linked]]))
+        if share > SAME_INSTANT:
+            what = (
+                f"{100 * share:.0f} % of its rows have the very time of their row of {task.entity}, so a prediction "
+                f"sees them; if they come after it, move the time of {link.link.table} in the schema card, such as "
+                "shift: 1 day"
+            )
+            yield Check("label.same_instant", link.link.name, Verdict.WARN, what, share, SAME_INSTANT)
 
 
 def _strength(kind: TaskKind, target: NDArray[np.float64], values: NDArray[np.float64]) -> float | None:
@@ -57,7 +81,7 @@ def _strength(kind: TaskKind, target: NDArray[np.float64], values: NDArray[np.fl
         return None
     target, values = target[known], values[known]
     if kind is TaskKind.BINARY:
-        value = auroc(target, values, np.ones(len(values)))
+        value = auroc(target, values)(np.ones(len(values)))
         return max(value, 1 - value)
     return float(abs(np.corrcoef(rankdata(target), rankdata(values))[0, 1]))
 

@@ -171,7 +171,7 @@ class Trainer:
 
     def _end_epoch(self, num_batches: int, validation: Examples) -> None:
         scores, _ = self.loader.score(self.network, self.objective, validation.seeds)
-        value = METRICS[self.objective.kind][self.metric](validation.target, scores, np.ones(len(scores)))
+        value = METRICS[self.objective.kind][self.metric](validation.target, scores)(np.ones(len(scores)))
         best = self.fit.epochs[self.fit.best_epoch - 1][self.metric] if self.fit.best_epoch else float("nan")
         self.fit.epochs.append(
             {

@@ -14,75 +14,103 @@ from kincast.query.task import TaskKind
 from kincast.registry.version import Interval
 
 Floats = NDArray[np.float64]
-Metric = Callable[[Floats, Floats, Floats], float]
-"""(target [n], scores [n] or [n, classes], weights [n]) → value."""
+Weighted = Callable[[Floats], float]
+"""weights [n], how often each row counts → value."""
+Metric = Callable[[Floats, Floats], Weighted]
+"""(target [n], scores [n] or [n, classes]) → its value under any weights.
+
+What does not depend on the weights, such as sorting, is done once for all bootstrap samples.
+"""
 
 
-def auroc(target: Floats, scores: Floats, weights: Floats) -> float:
+def auroc(target: Floats, scores: Floats) -> Weighted:
     """Probability that a positive scores above a negative, ties counting half; NaN when one class is absent.
 
     Args:
         target: [n] 0 or 1.
         scores: [n] higher means positive.
-        weights: [n] how often each row counts.
     """
     # Equal scores share a group; a positive beats all negatives of lower groups and half of its own.
-    order = rankdata(scores, method="dense").astype(np.int64) - 1
-    positive = np.bincount(order, weights * target)
-    negative = np.bincount(order, weights * (1 - target))
-    total = positive.sum() * negative.sum()
-    if total == 0:
-        return float("nan")
-    below = np.cumsum(negative) - negative
-    return float((positive * (below + 0.5 * negative)).sum() / total)
+    group = _dense_ranks(scores)
+
+    def weighted(weights: Floats) -> float:
+        positive = np.bincount(group, weights * target)
+        negative = np.bincount(group, weights * (1 - target))
+        total = positive.sum() * negative.sum()
+        if total == 0:
+            return float("nan")
+        below = np.cumsum(negative) - negative
+        return float((positive * (below + 0.5 * negative)).sum() / total)
+
+    return weighted
 
 
-def average_precision(target: Floats, scores: Floats, weights: Floats) -> float:
+def average_precision(target: Floats, scores: Floats) -> Weighted:
     """Area under the precision-recall steps, ties in one step; NaN without a positive.
 
     The step form of Manning et al. 2008, "Introduction to Information Retrieval", chapter 8.
     """
-    order = rankdata(-scores, method="dense").astype(np.int64) - 1
-    positive = np.bincount(order, weights * target)
-    count = np.bincount(order, weights)
-    if positive.sum() == 0:
-        return float("nan")
-    precision = np.cumsum(positive) / np.maximum(np.cumsum(count), 1e-12)
-    return float((precision * positive).sum() / positive.sum())
+    group = _dense_ranks(-scores)
+
+    def weighted(weights: Floats) -> float:
+        positive = np.bincount(group, weights * target)
+        count = np.bincount(group, weights)
+        if positive.sum() == 0:
+            return float("nan")
+        precision = np.cumsum(positive) / np.maximum(np.cumsum(count), 1e-12)
+        return float((precision * positive).sum() / positive.sum())
+
+    return weighted
 
 
-def accuracy(target: Floats, scores: Floats, weights: Floats) -> float:
+def accuracy(target: Floats, scores: Floats) -> Weighted:
     """Share of rows whose most probable class is the true one."""
-    return float((weights * (_classes(scores) == target)).sum() / weights.sum())
+    hit = (_classes(scores) == target).astype(np.float64)
+    return lambda weights: float((weights * hit).sum() / weights.sum())
 
 
-def f1(target: Floats, scores: Floats, weights: Floats) -> float:
+def f1(target: Floats, scores: Floats) -> Weighted:
     """F1 of the positive class at probability one half; the unweighted mean over classes when there are several."""
-    chosen = _classes(scores)
-    classes = [1.0] if scores.ndim == 1 else np.unique(target)
-    values = []
-    for one in classes:
-        hits = (weights * ((chosen == one) & (target == one))).sum()
-        misses = (weights * ((chosen == one) != (target == one))).sum()
-        values.append(2 * hits / (2 * hits + misses) if hits + misses > 0 else 0.0)
-    return float(np.mean(values))
+    chosen, true = _classes(scores).astype(np.int64), target.astype(np.int64)
+    hit = (chosen == true).astype(np.float64)
+    classes = np.array([1]) if scores.ndim == 1 else np.unique(true)
+    num_codes = int(max(chosen.max(initial=1), true.max(initial=1))) + 1
+
+    def weighted(weights: Floats) -> float:
+        hits = np.bincount(true, weights * hit, num_codes)[classes]
+        said = (np.bincount(chosen, weights, num_codes) + np.bincount(true, weights, num_codes))[classes]
+        return float(np.mean(2 * hits / np.maximum(said, 1e-12)))
+
+    return weighted
 
 
-def mae(target: Floats, scores: Floats, weights: Floats) -> float:
+def mae(target: Floats, scores: Floats) -> Weighted:
     """Mean absolute error, in the target's unit."""
-    return float((weights * np.abs(scores - target)).sum() / weights.sum())
+    errors = np.abs(scores - target)
+    return lambda weights: float((weights * errors).sum() / weights.sum())
 
 
-def rmse(target: Floats, scores: Floats, weights: Floats) -> float:
+def rmse(target: Floats, scores: Floats) -> Weighted:
     """Root of the mean squared error, in the target's unit."""
-    return float(np.sqrt((weights * (scores - target) ** 2).sum() / weights.sum()))
+    squares = (scores - target) ** 2
+    return lambda weights: float(np.sqrt((weights * squares).sum() / weights.sum()))
 
 
-def r2(target: Floats, scores: Floats, weights: Floats) -> float:
+def r2(target: Floats, scores: Floats) -> Weighted:
     """Share of the target's variance explained; NaN when the target does not vary."""
-    mean = (weights * target).sum() / weights.sum()
-    variance = (weights * (target - mean) ** 2).sum()
-    return float(1 - (weights * (scores - target) ** 2).sum() / variance) if variance > 0 else float("nan")
+    squares = (scores - target) ** 2
+
+    def weighted(weights: Floats) -> float:
+        mean = (weights * target).sum() / weights.sum()
+        variance = (weights * (target - mean) ** 2).sum()
+        return float(1 - (weights * squares).sum() / variance) if variance > 0 else float("nan")
+
+    return weighted
+
+
+def _dense_ranks(scores: Floats) -> NDArray[np.int64]:
+    """[n] from 0, the lowest score; equal scores have equal ranks."""
+    return np.asarray(rankdata(scores, method="dense"), dtype=np.int64) - 1
 
 
 def _classes(scores: Floats) -> Floats:
@@ -156,13 +184,14 @@ def measure(
     _, group = np.unique(groups, return_inverse=True)
     num_groups = int(group.max()) + 1 if len(group) else 0
     random = np.random.default_rng(seed)
-    draws = [np.bincount(random.integers(0, num_groups, num_groups), minlength=num_groups) for _ in range(num_samples)]
-    weights = [draw[group].astype(np.float64) for draw in draws]
-    metrics = METRICS[kind].items()
-    return Measured(
-        values={name: metric(target, scores, np.ones(len(target))) for name, metric in metrics},
-        samples={name: np.array([metric(target, scores, weight) for weight in weights]) for name, metric in metrics},
-    )
+    metrics = {name: metric(target, scores) for name, metric in METRICS[kind].items()}
+    samples = {name: np.empty(num_samples) for name in metrics}
+    for sample in range(num_samples):
+        draw = np.bincount(random.integers(0, num_groups, num_groups), minlength=num_groups)
+        weights = draw[group].astype(np.float64)
+        for name, metric in metrics.items():
+            samples[name][sample] = metric(weights)
+    return Measured({name: metric(np.ones(len(target))) for name, metric in metrics.items()}, samples)
 
 
 def _interval(value: float, samples: Floats) -> Interval:

@@ -195,12 +195,16 @@ def compare(
         part = labels.split == split
         own, _ = loader.score(network, prepared.objective, examples(labels.of(split)).seeds, progress)
         rows, target = labels.rows[part], labels.target[part]
+        step = f"compare on the {split_name} period"
+        progress(step, 0, 1 + len(contenders))
         measured = measure(labels.kind, target, own, rows)
         found.metrics[split_name] = measured.intervals()
-        for baseline, scores in contenders.items():
+        for done, (baseline, scores) in enumerate(contenders.items(), start=1):
+            progress(step, done, 1 + len(contenders))
             theirs = measure(labels.kind, target, scores[part], rows)
             found.baselines[baseline][split_name] = theirs.intervals()
             found.margins[baseline][split_name] = measured.margins(theirs)
+        progress(step, 1 + len(contenders), 1 + len(contenders))
     return found
 
 
