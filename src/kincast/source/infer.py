@@ -10,9 +10,10 @@ from pathlib import Path
 from kincast.card import column_place, end_place, key_place, link_place, time_place
 from kincast.errors import StorageError
 from kincast.progress import Progress, silent
-from kincast.schema import Link, Schema, Table
+from kincast.schema import Link, Schema, SemanticType, Table
 from kincast.source.base import Source
 from kincast.source.infer_key import infer_key
+from kincast.source.infer_later import MAX_LATER, later_share
 from kincast.source.infer_link import infer_links
 from kincast.source.infer_time import infer_times
 from kincast.source.infer_type import infer_time_format, infer_type
@@ -91,6 +92,13 @@ def _timed(
         table = bench.tables[number]
         # Stored types as the source has them; the bench's copies are typed already.
         stored = {column.name: column.stored for column in table.columns}
+        for place, profile in enumerate(bench.columns[number]):
+            share = later_share(bench, number, profile, found)
+            if share > MAX_LATER:
+                bench.columns[number][place] = profile.with_type(SemanticType.IGNORED)
+                evidence[column_place(table.name, profile.name)] = (
+                    f"{share:.0%} are later than their row, so written afterwards; timestamp if they are plans"
+                )
         columns = tuple(replace(p.column, stored=stored[p.name]) for p in bench.columns[number])
         tables.append(Table(table.name, columns, keys[number], found.time, found.end_time))
         if found.said:
