@@ -59,4 +59,4 @@ def test_every_function_in_every_window(number: int, tiny: Tables) -> None:
         past = text.replace("{w}", "-30, 0, days")
         where = f" WHERE {past} IS NOT NULL" if place % 2 and "TIME_TO" not in past else ""
         going += go_down(f"PREDICT {target} FOR EACH customers{where}", tiny)
-    assert going > 0.8 * len(chosen)
+    assert going > 0.7 * len(chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,7 @@ class Explanation:
         sql: the label statement; of many anchors only the newest are shown.
         splits: train, validation and test.
         warnings: what to think about.
+        others: the same of each further target.
     """
 
     query: str
@@ -90,11 +91,13 @@ class Explanation:
     sql: str
     splits: tuple[SplitSummary, ...]
     warnings: tuple[str, ...]
+    others: tuple[Explanation, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values = asdict(self)
-        return {**values, **{name: list(values[name]) for name in ("sentences", "splits", "warnings")}}
+        lists = {name: list(values[name]) for name in ("sentences", "splits", "warnings")}
+        return {**values, **lists, "others": [other.as_dict() for other in self.others]}
 
     def as_text(self) -> str:
         """All of it for a terminal."""
@@ -109,6 +112,7 @@ class Explanation:
         if self.warnings:
             blocks.append("\n".join(f"warning: {warning}" for warning in self.warnings))
         blocks.append(f"label SQL:\n{textwrap.indent(self.sql, '  ')}")
+        blocks += [other.as_text() for other in self.others]
         return "\n\n".join(blocks)
 
 
@@ -123,6 +127,9 @@ def explain(task: Task, tables: Tables, split: SplitSettings) -> Explanation:
     Raises:
         DataError: the labels cannot be made; see ``make_labels``.
     """
+    if task.targets:
+        first, *others = (explain(each, tables, split) for each in task.targets)
+        return replace(first, others=tuple(others))
     anchors = make_anchors(task, tables, split)
     labels = make_labels(task, tables, split)
     splits = tuple(_summary(labels, anchors, number) for number in range(len(SPLITS)))
@@ -215,9 +222,9 @@ def _summary(labels: Labels, anchors: Anchors, number: int) -> SplitSummary:
 def _split_warnings(task: Task, split: SplitSettings) -> Iterator[str]:
     family = split_family(task, split)
     if family == "random" and (task.window is not None or task.entity_table.time is not None):
-        yield "a random split of rows that have a time lets training see what comes after the test: metrics will flatter"
+        yield "a random split of rows that have a time lets training see beyond the test: metrics will flatter"
     if family == "temporal" and task.window is not None:
-        yield "a temporal split of windows cuts by the number of labels: those whose window crosses a cut are left out"
+        yield "a temporal split cuts by the number of labels: those whose window crosses a cut are left out"
     if family == "manual" and task.window is not None:
         yield "a split by hand does not keep windows of different splits apart"
 
