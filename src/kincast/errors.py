@@ -76,23 +76,28 @@ class QueryError(KincastError):
         start: offset of the first offending character, 0-based.
         end: offset behind the last offending character.
         hint: what to do next, such as a corrected query.
+        target: name of the target in the project file whose text it is; empty for a query's own text.
     """
 
     exit_code = 2
 
-    def __init__(self, what: str, *, text: str, start: int, end: int, hint: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, text: str, start: int, end: int, hint: str | None = None, target: str = ""
+    ) -> None:
         self.text = text
         self.start = min(max(start, 0), len(text))
         self.end = min(max(end, self.start + 1), max(len(text), self.start + 1))
         self.line = text.count("\n", 0, self.start) + 1
         self.column = self.start - (text.rfind("\n", 0, self.start) + 1) + 1
-        super().__init__(what, where=f"query:{self.line}:{self.column}", hint=hint)
+        source = f"target {target}" if target else "query"
+        super().__init__(what, where=f"{source}:{self.line}:{self.column}", hint=hint)
 
     def __str__(self) -> str:
         lines = self.text.split("\n")
         line = lines[self.line - 1] if self.line <= len(lines) else ""
         width = max(1, min(self.end - self.start, len(line) - self.column + 1))
-        parts = [f"{self.where}: {self.what}", f"    {line}", f"    {' ' * (self.column - 1)}{'^' * width}"]
+        indent = "".join(character if character == "\t" else " " for character in line[: self.column - 1])
+        parts = [f"{self.where}: {self.what}", f"    {line}", f"    {indent}{'^' * width}"]
         if self.hint:
             parts.append(f"  hint: {self.hint}")
         return "\n".join(parts)

@@ -49,30 +49,63 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
+SplitFamily = Literal["approx_date_offset", "date_offset", "manual", "random_link", "random", "temporal", "time_range"]
+SPLIT_NAMES = ("train", "validation", "test")
+
+
 class SplitSettings(Settings):
     """Which instants a task is trained and judged at.
 
-    Without start dates the newest complete window is the last test window and everything steps back from it.
+    Label windows of different splits never overlap, unless the split is by chance or by hand. Without a family it
+    follows from the other settings, or else from the task: see ``docs/reference/splits.md``.
 
     Attributes:
+        family: how labels are told apart.
         step: distance between training anchors; the length of the target window by default.
         eval_step: distance between validation anchors and between test anchors; the window's length by default.
         validation_windows: number of validation anchors.
         test_windows: number of test anchors.
         train_start_us: no training anchor before it.
+        end_us: no label looks at facts after it.
         validation_start_us: first validation anchor; then they step forward.
         test_start_us: first test anchor; then they step forward.
         freeze_us: no fact after it is seen by any prediction, whatever its as-of instant.
+        shares: of the labels in train, validation and test; for ``approx_date_offset``, ``temporal`` and ``random``.
+        offsets: first validation and first test anchor, counted from the newest; for ``date_offset``.
+        ranges: split → first instant and end that its windows lie between; for ``time_range``.
+        column: of the entity table, says the split of each row; for ``manual``.
+        values: of that column, for train, validation and test.
+        seed: of the draw; for ``random`` and ``random_link``.
     """
 
+    family: SplitFamily | None = None
     step: SpanField | None = None
     eval_step: SpanField | None = None
-    validation_windows: int = Field(1, ge=1, le=10_000)
-    test_windows: int = Field(1, ge=1, le=10_000)
+    validation_windows: int | None = Field(None, ge=1, le=10_000)
+    test_windows: int | None = Field(None, ge=1, le=10_000)
     train_start_us: InstantField | None = Field(None, alias="train_start")
+    end_us: InstantField | None = Field(None, alias="end")
     validation_start_us: InstantField | None = Field(None, alias="validation_start")
     test_start_us: InstantField | None = Field(None, alias="test_start")
     freeze_us: InstantField | None = Field(None, alias="freeze")
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    offsets: tuple[SpanField, SpanField] | None = None
+    ranges: dict[str, tuple[InstantField, InstantField]] = Field(default_factory=dict)
+    column: str | None = None
+    values: tuple[Text, Text, Text] = SPLIT_NAMES
+    seed: int = Field(0, ge=0)
+
+    @property
+    def implied(self) -> SplitFamily | None:
+        """The family named, or the one that the other settings belong to; None where they leave it open."""
+        if self.family is not None:
+            return self.family
+        if self.column is not None:
+            return "manual"
+        if self.ranges or self.validation_start_us is not None:
+            return "time_range"
+        counted = self.validation_windows is not None or self.test_windows is not None
+        return "date_offset" if self.offsets is not None or counted else None
 
     @model_validator(mode="after")
     def _both_starts(self) -> SplitSettings:
@@ -81,6 +114,35 @@ class SplitSettings(Settings):
         starts = (self.validation_start_us, self.test_start_us)
         if starts[0] is not None and starts[1] is not None and starts[0] >= starts[1]:
             raise ValueError("validation_start must come before test_start")
+        return self
+
+    @model_validator(mode="after")
+    def _family_has_its_settings(self) -> SplitSettings:
+        given = {"offsets": self.offsets, "ranges": self.ranges, "column": self.column}
+        owners = {"offsets": "date_offset", "ranges": "time_range", "column": "manual"}
+        for name, value in given.items():
+            if value and self.implied != owners[name]:
+                raise ValueError(f"{name} belongs to the family {owners[name]}, not to {self.implied}")
+        if self.family == "manual" and self.column is None:
+            raise ValueError("the family manual needs column, which says the split of each row")
+        if self.family == "time_range" and not self.ranges and self.validation_start_us is None:
+            raise ValueError("the family time_range needs ranges, or validation_start and test_start")
+        return self
+
+    @model_validator(mode="after")
+    def _sound(self) -> SplitSettings:
+        if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-9:
+            raise ValueError("shares are three numbers above 0 that add up to 1")
+        if self.offsets and not self.offsets[0].approx_us < self.offsets[1].approx_us <= 0:
+            raise ValueError("offsets count back from the newest anchor, validation first, such as [-60 days, 0 days]")
+        if self.ranges:
+            if tuple(self.ranges) != SPLIT_NAMES:
+                raise ValueError("ranges are train, validation and test, in this order")
+            edges = [edge for name in SPLIT_NAMES for edge in self.ranges[name]]
+            if edges != sorted(edges) or any(start >= end for start, end in self.ranges.values()):
+                raise ValueError("ranges must follow one another without overlapping")
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("values must differ")
         return self
 
 
@@ -161,12 +223,14 @@ class Project(Settings):
         source: path or URL of the database.
         schema_card: path of the schema card.
         tasks: name → what to predict.
+        targets: name → text of a target, which queries may then name: ``PREDICT churn FOR customers WITHIN 30 days``.
     """
 
     folder: Path
     source: Annotated[str, AfterValidator(_place)]
     schema_card: PlaceField = Field(Path("schema.yaml"), alias="schema")
     tasks: dict[str, TaskSettings] = Field(default_factory=dict)
+    targets: dict[str, str] = Field(default_factory=dict)
 
     @property
     def card_path(self) -> Path:

@@ -171,14 +171,42 @@ def _aggregate(low: int, high: int, endless: bool = False) -> st.SearchStrategy[
     heads = st.sampled_from(
         [
             ("number", f"{f}(fact.amount")
-            for f in ("COUNT", "SUM", "AVG", "MIN", "MAX", "FIRST", "LAST", "COUNT_DISTINCT")
+            for f in ("COUNT", "SUM", "AVG", "MIN", "MAX", "FIRST", "LAST", "COUNT_DISTINCT", "MEDIAN", "STDDEV")
         ]
         + [("word", f"{f}(fact.word") for f in ("MIN", "MAX", "FIRST", "LAST")]
         + [("flag", f"{f}(fact.ok") for f in ("MIN", "MAX", "FIRST", "LAST")]
         + [("number", "COUNT(fact.*"), ("number", "COUNT_DISTINCT(fact.word"), ("list", "LIST_DISTINCT(fact.word")]
     )
-    facts = st.tuples(heads, where, _window(low, high, endless)).map(lambda t: (t[0][0], f"{t[0][1]}{t[1]}, {t[2]})"))
-    return facts | child.map(lambda t: ("number", f"{t[0]}, {t[1]})"))
+    window = _window(low, high, endless)
+    facts = st.tuples(heads, where, window).map(lambda t: (t[0][0], f"{t[0][1]}{t[1]}, {t[2]})"))
+    levels = st.sampled_from(["0", "0.1", "0.5", "1"])
+    quantile = st.tuples(where, levels, window).map(
+        lambda t: ("number", f"QUANTILE(fact.amount{t[0]}, {t[1]}, {t[2]})")
+    )
+    exists = st.tuples(where, window).map(lambda t: ("flag", f"EXISTS(fact.*{t[0]}, {t[1]})"))
+    rows = exists
+    if low >= 0:
+        rows |= st.tuples(where, window).map(lambda t: ("number", f"TIME_TO(fact.*{t[0]}, {t[1]})"))
+    return facts | quantile | rows | child.map(lambda t: ("number", f"{t[0]}, {t[1]})"))
+
+
+@st.composite
+def _number(draw: st.DrawFn, low: int, high: int, endless: bool = False) -> str:
+    """The text of an aggregate that is a number."""
+    return draw(_aggregate(low, high, endless).filter(lambda pair: pair[0] == "number"))[1]
+
+
+@st.composite
+def _arithmetic(draw: st.DrawFn, low: int, high: int, endless: bool = False) -> str:
+    """One to three aggregates and constants, put together."""
+    single = _number(low, high, endless)
+    constants = st.sampled_from(["1", "-2", "0.5", "30"])
+    signs = st.sampled_from(["+", "-", "*", "/"])
+    shape = draw(st.integers(0, 3))
+    if shape == 0:
+        return f"-{draw(single)}"
+    pair = f"({draw(single)} {draw(signs)} {draw(single if shape == 1 else constants)})"
+    return pair if shape < 3 else f"{draw(constants)} {draw(signs)} {pair}"
 
 
 _TESTS = {
@@ -189,10 +217,36 @@ _TESTS = {
 }
 
 
+@st.composite
+def _test(draw: st.DrawFn, low: int, high: int, endless: bool) -> str:
+    """One comparison of an aggregate, with a constant or with another."""
+    shape = draw(st.integers(0, 7))
+    sign = draw(st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
+    if shape == 0:
+        return f"EXISTS(fact.*, {draw(_window(low, high, endless))})"
+    if shape == 1:
+        windows = [draw(_window(low, high, endless)) for _ in range(2)]
+        return f"LAST(fact.word, {windows[0]}) {sign} FIRST(fact.word, {windows[1]})"
+    if shape == 2:
+        return f"{draw(_arithmetic(low, high, endless))} {sign} {draw(_number(low, high, endless))}"
+    if shape == 3:
+        return f"{draw(_number(low, high, endless))} {sign} {draw(_arithmetic(low, high, endless))}"
+    family, text = draw(_aggregate(low, high, endless))
+    test = draw(_TESTS[family])
+    if test.endswith("NULL") and text.startswith(("COUNT", "SUM", "EXISTS", "TIME_TO")):
+        test = "= 0"  # these always have a value
+    return f"{text} {test}"
+
+
 def _condition(low: int, high: int, endless: bool = False) -> st.SearchStrategy[str]:
-    return _joined(
-        _aggregate(low, high, endless).flatmap(lambda pair: _TESTS[pair[0]].map(lambda test: f"{pair[1]} {test}"))
-    )
+    return _joined(_test(low, high, endless))
+
+
+@st.composite
+def _against_the_past(draw: st.DrawFn) -> str:
+    """A comparison of the future with the past, or their difference or ratio."""
+    past = _number(-8, 0, True)
+    return f"{draw(_number(0, 8))} {draw(st.sampled_from(['>', '<=', '/', '-']))} {draw(past)}"
 
 
 @st.composite
@@ -209,8 +263,26 @@ def queries(draw: st.DrawFn) -> str:
         where = f" WHERE {draw(_joined(own))}" if draw(st.booleans()) else ""
         return f"PREDICT {draw(column)} FOR EACH owner.id{where}"
     plain = _aggregate(0, 8).filter(lambda pair: pair[0] != "list").map(lambda pair: pair[1])
-    target = draw(plain | _condition(0, 8))
+    target = draw(plain | _condition(0, 8) | _arithmetic(0, 8) | _against_the_past())
     filtered = draw(st.integers(0, 5))
     where = f" WHERE {draw(past)}" if filtered in (0, 1) else ""
     assuming = f" ASSUMING {draw(_condition(0, 8))}" if filtered in (1, 2) else ""
     return f"PREDICT {target} FOR EACH owner.id{where}{assuming}"
+
+
+@st.composite
+def list_queries(draw: st.DrawFn) -> str:
+    """Queries of many values, as queries() has those of one: classes, links and forecasts in days."""
+    where = draw(st.just("") | _joined(_tested(["fact.amount", "sort.rank"], _number_test)).map(" WHERE {}".format))
+    start = draw(st.integers(0, 3))
+    window = f"{start}, {start + draw(st.integers(1, 5))}, days"
+    form = draw(st.sampled_from(["CLASSIFY", "RANK TOP 2", "FORECAST"]))
+    if form == "FORECAST":
+        function = draw(st.sampled_from(["COUNT", "SUM", "AVG", "MAX", "LAST", "COUNT_DISTINCT"]))
+        column = "word" if function == "COUNT_DISTINCT" else "amount"
+        target = f"{function}(fact.{column}{where}, {window}) FORECAST {draw(st.integers(1, 4))} TIMEFRAMES"
+    else:
+        target = f"LIST_DISTINCT(fact.{draw(st.sampled_from(['word', 'amount', 'sort_id']))}{where}, {window}) {form}"
+    past = f" WHERE {draw(_condition(-8, 0, endless=True))}" if draw(st.booleans()) else ""
+    assuming = f" ASSUMING {draw(_condition(0, 8))}" if draw(st.integers(0, 3)) == 0 else ""
+    return f"PREDICT {target} FOR EACH owner.id{past}{assuming}"

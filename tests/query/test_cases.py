@@ -10,8 +10,8 @@ from tests.query.cases import Case, read_cases
 
 from kincast.clock import format_instant, parse_instant
 from kincast.errors import QueryError
-from kincast.query.compile import compile_task, draft_of
-from kincast.query.kinds import KINDS, find_kind
+from kincast.query.compile import compile_task
+from kincast.query.kinds import KINDS
 from kincast.query.labels import label_sql, static_as_of
 from kincast.query.parser import parse
 from kincast.query.print import print_query
@@ -21,6 +21,11 @@ from kincast.source.tables import Tables
 from kincast.testing.tiny import tiny_schema
 
 SCHEMA = tiny_schema()
+TARGETS = {
+    "churn": "COUNT(orders.*) = 0",
+    "growth": "SUM(orders.amount, 0, 30, days) > SUM(orders.amount, -30, 0, days)",
+    "basket": "LIST_DISTINCT(orders.product_id) RANK TOP 12",
+}
 
 
 @pytest.mark.parametrize("case", read_cases("accepted.txt"), ids=str)
@@ -36,17 +41,7 @@ def test_example_has_its_kind(case: Case) -> None:
     schema = SCHEMA
     if "static_link" in case.arrow:
         schema = Schema(tuple(dataclasses.replace(table, time=None) for table in SCHEMA), SCHEMA.links)
-    draft = draft_of(case.query, schema)
-    row = find_kind(draft.query.target, draft.query.modifier, schema)
-    assert row is not None
-    assert row.kind.value == case.arrow
-    if row.trainable:
-        assert compile_task(case.query, schema).kind is row.kind
-        assert not case.expected
-    else:
-        with pytest.raises(QueryError) as caught:
-            compile_task(case.query, schema)
-        assert str(caught.value) == case.expected
+    assert compile_task(case.query, schema).kind.value == case.arrow
 
 
 def test_examples_cover_every_kind() -> None:
@@ -58,6 +53,14 @@ def test_rejected(case: Case) -> None:
     with pytest.raises(QueryError) as caught:
         compile_task(case.query, SCHEMA)
     assert str(caught.value) == case.expected
+
+
+@pytest.mark.parametrize("case", read_cases("beyond.txt"), ids=str)
+def test_beyond(case: Case) -> None:
+    task = compile_task(case.query, SCHEMA, TARGETS)
+    assert ", ".join(each.kind.value for each in task.targets or (task,)) == case.arrow
+    assert print_query(task.query) == case.expected
+    assert print_query(compile_task(case.expected, SCHEMA).query) == case.expected
 
 
 @pytest.mark.parametrize("case", read_cases("labels.txt"), ids=str)
@@ -82,7 +85,7 @@ def label_lines(task: Task, tables: Tables, anchors: list[int]) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("name", ["accepted.txt", "examples.txt"])
+@pytest.mark.parametrize("name", ["accepted.txt", "examples.txt", "beyond.txt"])
 def test_parse_undoes_print(name: str) -> None:
     for case in read_cases(name):
         tree = parse(case.query)

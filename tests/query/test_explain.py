@@ -64,3 +64,14 @@ def test_warns_of_what_would_mislead(tiny: Tables) -> None:
 def test_windows_in_words() -> None:
     assert window_words((Span(0), Span(1, "months"))) == "the 1 month after the anchor"
     assert window_words((Span(30), Span(60))) == "from 30 days to 60 days after the anchor"
+
+
+def test_several_targets_are_explained_one_by_one(tiny: Tables) -> None:
+    task = compile_task(
+        "PREDICT COUNT(orders.*, 0, 30, days) = 0, TIME_TO(views.*, 0, 60, days) FOR EACH customers", SCHEMA
+    )
+    found = explain(task, tiny, SplitSettings())
+    assert [each.kind for each in (found, *found.others)] == ["binary_classification", "regression"]
+    assert found.splits[0].num_anchors == found.others[0].splits[0].num_anchors
+    assert "TIME_TO(views.*, 0, 60, days)" in found.as_text()
+    assert json.loads(json.dumps(found.as_dict()))["others"][0]["kind"] == "regression"

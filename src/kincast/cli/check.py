@@ -48,7 +48,7 @@ def giveaways(workspace: Workspace, task: str, snapshot: Snapshot) -> Report:
     from kincast.train.giveaway import find_giveaways
 
     _, settings = workspace.project.task(task)
-    checked = compile_task(settings.query, snapshot.schema)
+    checked = compile_task(settings.query, snapshot.schema, workspace.project.targets)
     with snapshot.open_tables() as tables:
         if settings.labels is not None:
             labels = read_labels(checked, tables, workspace.project.folder / settings.labels, settings.split)

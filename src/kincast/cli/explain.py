@@ -33,7 +33,7 @@ def explain(
         name, settings, checked = workspace.task(task)
         split = settings.split
     else:
-        name, split, checked = None, SplitSettings(), compile_task(query, workspace.schema())
+        name, split, checked = None, SplitSettings(), compile_task(query, workspace.schema(), workspace.project.targets)
     with console.progress() as progress, workspace.tables(progress) as tables:
         found = explain_task(checked, tables, split)
     if name is not None:

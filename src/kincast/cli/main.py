@@ -12,7 +12,21 @@ from collections.abc import Sequence
 
 import typer
 
-from kincast.cli import build, check, demo, drift, evaluate, explain, init, predict, report, serve, train, version
+from kincast.cli import (
+    build,
+    check,
+    demo,
+    drift,
+    evaluate,
+    explain,
+    init,
+    predict,
+    query,
+    report,
+    serve,
+    train,
+    version,
+)
 from kincast.cli.code import BUG, ENVIRONMENT, INTERRUPTED, OK
 from kincast.errors import KincastError
 
@@ -38,6 +52,7 @@ app.command("predict")(predict.predict)
 app.command("serve")(serve.serve)
 app.command("drift")(drift.drift)
 app.add_typer(version.app, name="versions")
+app.add_typer(query.app, name="query")
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("version")(version.version)

@@ -99,7 +99,7 @@ class Workspace:
         from kincast.query.compile import compile_task
 
         name, settings = self.project.task(name)
-        return name, settings, compile_task(settings.query, self.schema())
+        return name, settings, compile_task(settings.query, self.schema(), self.project.targets)
 
     def registry(self) -> Registry:
         """Runs, versions and aliases."""

@@ -1,26 +1,36 @@
 """Anchors: the instants labels are made at, and which split each belongs to.
 
-Without start dates the newest complete window is the last test anchor and everything steps back from it. With them
-validation and test anchors step forward from their start, as in RelBench, and training anchors step back. A label is
-known only when its window has ended, so the windows of a split end before the first anchor of the next one.
+The newest complete window is the last test anchor and everything steps back from it. With start dates validation and
+test anchors step forward from their start, as in RelBench, and training anchors step back; with ranges each split
+steps back from the end of its own. A label is known only when its window has ended, so the windows of a split end
+before the first anchor of the next one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kincast.clock import Span, format_instant
 from kincast.errors import DataError
-from kincast.project import SplitSettings
+from kincast.project import SplitFamily, SplitSettings
 from kincast.query.compile import length_of
-from kincast.query.statement import shifted
-from kincast.query.task import Task
+from kincast.query.grid import shifted
+from kincast.query.task import Task, TaskKind
 from kincast.query.tree import aggregates
 from kincast.source.base import quote
 from kincast.source.tables import Tables
 
 MAX_ANCHORS = 5_000
+BY_ANCHOR = frozenset({"approx_date_offset", "date_offset", "time_range"})
+"""Families that say the split of a windowed label by its anchor alone."""
+
+_WINDOWED = BY_ANCHOR | {"temporal", "random", "manual"}
+_FITTING: dict[TaskKind, frozenset[str]] = {
+    TaskKind.STATIC_LINK: frozenset({"random_link", "random"}),
+    TaskKind.TEMPORAL_LINK: _WINDOWED - {"random"},
+    TaskKind.FORECASTING: frozenset({"date_offset", "time_range"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +55,76 @@ class Anchors:
         return (*self.train, *self.validation, *self.test)
 
 
+def split_family(task: Task, split: SplitSettings) -> SplitFamily:
+    """How the labels of a task are told apart: as the settings say, or as suits the task.
+
+    Raises:
+        DataError: the family does not suit the task.
+    """
+    timed = task.entity_table.time is not None
+    if split.implied is not None:
+        fitting = _FITTING.get(task.kind, _WINDOWED if not task.is_static else frozenset({"random", "manual"}))
+        if task.is_static and timed:
+            fitting |= {"temporal", "time_range"}
+        if task.is_static and split.family is None and split.implied not in fitting:
+            return _default_family(task)  # counts and dates are about windows; a column has none
+        if split.implied not in fitting:
+            what = f"a {split.implied} split does not suit {task.kind.words}"
+            if task.is_static and not timed:
+                what += f" of {task.entity}, whose rows have no time"
+            raise DataError(what, where="split", hint=f"use {' or '.join(sorted(fitting))}")
+        return split.implied
+    return _default_family(task)
+
+
+def _default_family(task: Task) -> SplitFamily:
+    if task.kind is TaskKind.STATIC_LINK:
+        return "random_link"
+    if task.window is None:
+        return "temporal" if task.entity_table.time is not None else "random"
+    lead = task.window[0].count != 0
+    links = task.kind in (TaskKind.TEMPORAL_LINK, TaskKind.FORECASTING)
+    return "date_offset" if lead or links else "approx_date_offset"
+
+
 def make_anchors(task: Task, tables: Tables, split: SplitSettings) -> Anchors:
     """Lay the anchors of a task over the time range of its fact tables.
 
     Args:
         task: what is predicted; a static task has no anchors.
         tables: the rows.
-        split: steps, numbers and start dates.
+        split: steps, numbers, dates and shares.
+
+    Returns:
+        Anchors of each split; all of them in ``train`` where the family tells labels apart otherwise.
 
     Raises:
         DataError: the data do not reach far enough for an anchor in every split.
     """
+    family = split_family(task, split)
     if task.window is None:
         return Anchors()
     first, last = time_range(tables, task.fact_tables)
-    plan = _Plan(task, split, first, last)
+    last = last if split.end_us is None else min(last, split.end_us)
+    reach = time_range(tables, history_tables(task))[0] if task.history else first
+    plan = _Plan(task, split, first, last, reach)
     if split.validation_start_us is not None and split.test_start_us is not None:
         # RelBench lets training anchors step back to the first time in the whole database.
         plan.first = min(first, time_range(tables, tuple(t.name for t in tables.schema if t.time is not None))[0])
         anchors = plan.forward(split.validation_start_us, split.test_start_us)
+    elif split.ranges:
+        anchors = plan.within(split.ranges)
+    elif family not in BY_ANCHOR:
+        anchors = plan.everything()
+    elif split.offsets is not None:
+        anchors = plan.offset(*split.offsets)
     else:
-        anchors = plan.backward()
-    for name, instants in (("test", anchors.test), ("validation", anchors.validation), ("training", anchors.train)):
+        anchors = plan.backward(family == "approx_date_offset")
+    parts = [("test", anchors.test), ("validation", anchors.validation), ("training", anchors.train)]
+    for name, instants in parts if family in BY_ANCHOR else parts[2:]:
         if not instants:
             raise plan.too_short(name)
-    history = time_range(tables, history_tables(task))[0] if task.history else plan.first
-    return plan.with_history(anchors, history)
+    return plan.with_history(anchors)
 
 
 def time_range(tables: Tables, names: Sequence[str]) -> tuple[int, int]:
@@ -100,41 +154,78 @@ def history_tables(task: Task) -> tuple[str, ...]:
 
 @dataclass
 class _Plan:
-    """The range, the steps and the window that anchors are laid out by."""
+    """The range, the steps and the window that anchors are laid out by; ``reach`` is how far back filters can look."""
 
     task: Task
     split: SplitSettings
     first: int
     last: int
+    reach: int
 
     def __post_init__(self) -> None:
         if self.task.window is None:
             raise RuntimeError("a static task has no anchors")
         self.end = self.task.window[1]
         length = length_of(self.task.window)
-        self.step = self.split.step or length
+        self.step = self.split.step or self.task.step_length or length
         self.eval_step = self.split.eval_step or length
         for what, span in (("step", self.step), ("eval_step", self.eval_step)):
             if span.count <= 0:
                 raise DataError(f"{what} must be longer than nothing", hint="such as 30 days")
 
-    def backward(self) -> Anchors:
-        """From the newest complete window back."""
+    @property
+    def floor(self) -> int:
+        """The earliest anchor needs a step of facts before it, or there is nothing to predict from."""
+        return max(shifted(self.first, self.step), self.split.train_start_us or self.first)
+
+    def backward(self, by_share: bool) -> Anchors:
+        """From the newest complete window back: so many windows, or as many as the shares of the range ask for."""
         newest = shifted(self.last, -self.end)
-        test = self.back(newest, self.eval_step, self.split.test_windows)
-        validation = self.back(shifted(test[0], -self.end), self.eval_step, self.split.validation_windows)
-        # The earliest anchor needs a step of facts before it, or there is nothing to predict from.
-        floor = max(shifted(self.first, self.step), self.split.train_start_us or self.first)
-        train, notes = self.training(shifted(validation[0], -self.end), floor)
+        validation_count, test_count = self.split.validation_windows or 1, self.split.test_windows or 1
+        if by_share:
+            floor = self.floor
+            if self.task.history is not None:
+                floor = max(floor, shifted(self.reach, self.task.history))
+            grid = len(self.back(newest, self.eval_step, MAX_ANCHORS, lambda instant: instant >= floor))
+            validation_count, test_count = (max(1, round(share * grid)) for share in self.split.shares[1:])
+        test = self.back(newest, self.eval_step, test_count)
+        validation = self.back(shifted(test[0], -self.end), self.eval_step, validation_count)
+        train, notes = self.training(shifted(validation[0], -self.end), self.floor)
         return Anchors(train, validation, test, notes)
+
+    def offset(self, validation_offset: Span, test_offset: Span) -> Anchors:
+        """From the newest complete window back as far as two offsets from it."""
+        newest = shifted(self.last, -self.end)
+        floors = shifted(newest, validation_offset), shifted(newest, test_offset)
+        test = self.back(newest, self.eval_step, MAX_ANCHORS, lambda instant: instant >= floors[1])
+        before = shifted(test[0], -self.end)
+        validation = self.back(before, self.eval_step, MAX_ANCHORS, lambda instant: instant >= floors[0])
+        if not validation:
+            return Anchors((), (), test)
+        train, notes = self.training(shifted(validation[0], -self.end), self.floor)
+        return Anchors(train, validation, test, notes)
+
+    def within(self, ranges: Mapping[str, tuple[int, int]]) -> Anchors:
+        """Windows inside of three ranges, each stepping back from the range's end."""
+        found: dict[str, tuple[int, ...]] = {}
+        for name, (start, end) in ranges.items():
+            newest = shifted(min(end, self.last), -self.end)
+            step = self.step if name == "train" else self.eval_step
+            found[name] = self.back(newest, step, MAX_ANCHORS, _not_before(max(start, self.first)))
+        return Anchors(found["train"], found["validation"], found["test"])
+
+    def everything(self) -> Anchors:
+        """One grid of anchors for all splits together."""
+        train, notes = self.training(shifted(self.last, -self.end), self.floor)
+        return Anchors(train, notes=notes)
 
     def forward(self, validation_start: int, test_start: int) -> Anchors:
         """From the two start dates forward, and back from the first for training."""
-        count = self.split.validation_windows
+        count = self.split.validation_windows or 1
         wanted = [shifted(validation_start, self.eval_step * i) for i in range(count)]
         validation = tuple(t for t in wanted if shifted(t, self.end) <= test_start)
         notes = _left_out("validation", len(validation), count, "would end after the test split starts")
-        count = self.split.test_windows
+        count = self.split.test_windows or 1
         wanted = [shifted(test_start, self.eval_step * i) for i in range(count)]
         test = tuple(t for t in wanted if shifted(t, self.end) <= self.last)
         notes += _left_out("test", len(test), count, "would end after the data")
@@ -159,11 +250,11 @@ class _Plan:
             found.append(instant)
         return tuple(reversed(found))
 
-    def with_history(self, anchors: Anchors, first: int) -> Anchors:
+    def with_history(self, anchors: Anchors) -> Anchors:
         """Leave out training anchors whose filters would look back further than their facts go."""
         if self.task.history is None:
             return anchors
-        floor = shifted(first, self.task.history)
+        floor = shifted(self.reach, self.task.history)
         train = tuple(instant for instant in anchors.train if instant >= floor)
         if not train:
             raise self.too_short("training")
@@ -183,6 +274,10 @@ class _Plan:
             f"each split needs windows of {self.end}{back}: use a shorter window, fewer windows, or other start dates"
         )
         return DataError(what, where=", ".join(self.task.fact_tables), hint=hint)
+
+
+def _not_before(floor: int) -> Callable[[int], bool]:
+    return lambda instant: instant >= floor
 
 
 def _left_out(name: str, kept: int, wanted: int, why: str) -> tuple[str, ...]:

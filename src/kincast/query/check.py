@@ -8,22 +8,28 @@ from dataclasses import dataclass
 from kincast.clock import Span
 from kincast.errors import QueryError
 from kincast.query.constant import check_constants
-from kincast.query.family import Family, column_family, operand_family
+from kincast.query.family import ALWAYS_VALUED, Family, column_family, operand_family
 from kincast.query.kinds import Form, find_kind, form_of
+from kincast.query.named import Texts
 from kincast.query.print import print_node, print_ref, print_window
 from kincast.query.tree import (
     MEMBERSHIP,
+    NULLNESS,
     Aggregate,
+    Arithmetic,
     At,
     ColumnRef,
     Compare,
     Condition,
+    Constant,
     Function,
+    Leaf,
     Query,
     Target,
     aggregates,
+    arithmetics,
     comparisons,
-    operands,
+    leaves,
 )
 from kincast.schema import Schema, SemanticType, Table
 
@@ -31,6 +37,8 @@ MAX_SPAN = Span(200, "years")
 MAX_STEPS = 10_000
 MAX_TOP = 1_000
 _EXAMPLE = "COUNT(…, 0, 30, days)"
+_ROWS = (Function.EXISTS, Function.TIME_TO)
+_NUMERIC = (Function.SUM, Function.AVG, Function.MEDIAN, Function.STDDEV, Function.QUANTILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,52 +46,85 @@ class Draft:
     """A resolved query on its way to a task.
 
     Attributes:
-        text: the query as written.
+        texts: what was written.
         query: its resolved tree.
         schema: what it was resolved against.
         entity: the entity's table.
     """
 
-    text: str
+    texts: Texts
     query: Query
     schema: Schema
     entity: Table
 
     def error(self, what: str, at: At, hint: str | None = None) -> QueryError:
         """An error at a place of the query."""
-        return QueryError(what, text=self.text, start=at.start, end=at.end, hint=hint)
+        return self.texts.error(what, at, hint)
 
     @property
     def is_static(self) -> bool:
-        """True when the target is made of columns only."""
-        return not any(isinstance(operand, Aggregate) for operand in operands(self.query.target))
+        """True when the targets are made of columns only."""
+        return not any(isinstance(leaf, Aggregate) for target in self.query.targets for leaf in leaves(target))
 
     def all_aggregates(self) -> Iterator[Aggregate]:
         """Every aggregate, nested ones too."""
-        for part in (self.query.target, self.query.where, self.query.assuming):
+        for part in self.query.parts:
             yield from aggregates(part)
+
+    def all_conditions(self) -> Iterator[Target]:
+        """Every target and condition, those inside aggregates too."""
+        yield from (part for part in self.query.parts if part is not None)
+        yield from (node.where for node in self.all_aggregates() if node.where is not None)
 
     def all_comparisons(self) -> Iterator[Compare]:
         """Every comparison, those inside aggregates too."""
-        for part in (self.query.target, self.query.where, self.query.assuming):
+        for part in self.all_conditions():
             yield from comparisons(part)
-        for aggregate in self.all_aggregates():
-            yield from comparisons(aggregate.where)
 
 
-def star_only_in_count(draft: Draft) -> None:
-    """``table.*`` is counted, nothing else can be done with it."""
+def star_stands_for_rows(draft: Draft) -> None:
+    """``table.*`` is for COUNT, EXISTS and TIME_TO, which are about rows; the last two take nothing else."""
     for node in draft.all_aggregates():
-        if node.column.star and node.function is not Function.COUNT:
-            fact = draft.schema.table(node.fact)
+        fact = draft.schema.table(node.fact)
+        if node.column.star and node.function not in (Function.COUNT, *_ROWS):
             column = next((c.name for c in fact.columns if c.type is SemanticType.NUMERICAL), fact.columns[0].name)
             hint = f"name a column, such as {node.function}({fact.name}.{column}, …)"
-            raise draft.error(f"'*' stands only in COUNT, not in {node.function}", node.column.at, hint)
+            raise draft.error(
+                f"'*' stands only in COUNT, EXISTS and TIME_TO, not in {node.function}", node.column.at, hint
+            )
+        if node.function in _ROWS and not node.column.star:
+            hint = f"write {node.function}({fact.name}.*, …)"
+            raise draft.error(f"{node.function} is about rows, not about a column", node.column.at, hint)
+
+
+def arithmetic_is_of_numbers(draft: Draft) -> None:
+    """+ - * / take aggregates that are numbers, and constants; a comparison has an aggregate or a column."""
+    for part in draft.all_conditions():
+        for node in arithmetics(part):
+            for side in (node.left, node.right):
+                if isinstance(side, ColumnRef):
+                    what = f"arithmetic is of aggregates and constants; {print_ref(side)} is a column"
+                    raise draft.error(what, side.at, "aggregate it, as in SUM(…) / COUNT(…)")
+                family = operand_family(side)
+                if family is not Family.NUMBER:
+                    raise draft.error(f"'{node.sign}' needs numbers; {print_node(side)} is no number", side.at)
+            if node.sign == "/" and isinstance(node.right, Constant) and node.right.value == 0:
+                raise draft.error("nothing can be divided by 0", node.right.at)
+        if isinstance(part, Arithmetic) and not any(leaves(part)):
+            raise draft.error("a target needs an aggregate; these are constants", part.at)
+    for compare in draft.all_comparisons():
+        sides = [list(leaves(side)) for side in compare.sides]
+        if not any(sides):
+            raise draft.error("two constants are compared; an aggregate is missing", compare.at)
+        column = next((leaf for side in sides for leaf in side if isinstance(leaf, ColumnRef)), None)
+        if column is not None and all(sides) and len(sides) > 1:
+            what = f"{print_ref(column)} is a column, and is compared with what is not constant"
+            raise draft.error(what, compare.at, "compare a column with a constant, an aggregate with an aggregate")
 
 
 def static_or_temporal(draft: Draft) -> None:
-    """A target is made of columns, or of aggregates, not of both; a static one needs static filters."""
-    parts = list(operands(draft.query.target))
+    """Targets are made of columns, or of aggregates, not of both; a static one needs static filters."""
+    parts = [leaf for target in draft.query.targets for leaf in leaves(target)]
     columns = [part for part in parts if isinstance(part, ColumnRef)]
     if columns and len(columns) < len(parts):
         what = "a target cannot mix columns and aggregates"
@@ -105,7 +146,7 @@ def windows_are_there(draft: Draft) -> None:
             timeless = all(table.time is None for table in draft.schema)
             if node is draft.query.target and node.function is Function.LIST_DISTINCT and timeless:
                 continue
-            start = draft.text[node.at.start : node.at.end]
+            start = draft.texts.written(node.at)
             hint = f"add one: {print_node(node).removesuffix(')')}, 0, 30, days)" if ")" in start else None
             raise draft.error(f"{node.function} needs a window", node.at, hint)
         if draft.schema.table(node.fact).time is None:
@@ -122,17 +163,22 @@ def windows_are_there(draft: Draft) -> None:
 
 
 def target_looks_ahead(draft: Draft) -> None:
-    """Windows of the target lie in the future."""
-    for node in aggregates(draft.query.target, nested=False):
-        window = node.window
-        if window is None:
-            continue
-        if window.start is None:
-            hint = f"write a start of 0 or more, such as 0, {max(window.end, 1)}, {window.unit}"
-            raise draft.error("a target window cannot start at -INF", window.at, hint)
-        if window.start < 0:
+    """A target has a window in the future; beside it others may lie wholly in the past."""
+    for target in draft.query.targets:
+        windows = [node.window for node in aggregates(target, nested=False) if node.window]
+        ahead = any(window.start is not None and window.start >= 0 for window in windows)
+        for window in windows:
+            if (window.start is not None and window.start >= 0) or (ahead and window.end <= 0):
+                continue
+            if window.start is None:
+                hint = f"write a start of 0 or more, such as 0, {max(window.end, 1)}, {window.unit}"
+                raise draft.error("a target window cannot start at -INF", window.at, hint)
             hint = f"write 0, {max(-window.start, window.end)}, {window.unit}; the past belongs in WHERE"
             raise draft.error("a target window cannot start in the past", window.at, hint)
+    for node in draft.all_aggregates():
+        if node.function is Function.TIME_TO and node.window and (node.window.start is None or node.window.start < 0):
+            hint = "TIME_TO counts the days from the anchor: write 0, 90, days"
+            raise draft.error("TIME_TO cannot look into the past", node.window.at, hint)
 
 
 def filter_looks_back(draft: Draft) -> None:
@@ -146,7 +192,7 @@ def filter_looks_back(draft: Draft) -> None:
 
 def assumption_looks_ahead(draft: Draft) -> None:
     """ASSUMING speaks of aggregates in future windows."""
-    for operand in operands(draft.query.assuming):
+    for operand in leaves(draft.query.assuming):
         if isinstance(operand, ColumnRef):
             hint = f"write WHERE {print_ref(operand)} …"
             raise draft.error("ASSUMING is about the future; a column belongs in WHERE", operand.at, hint)
@@ -157,7 +203,7 @@ def assumption_looks_ahead(draft: Draft) -> None:
 
 
 def functions_fit_columns(draft: Draft) -> None:
-    """SUM and AVG of numbers, COUNT_DISTINCT of no key, FIRST, LAST, MIN and MAX of comparable values."""
+    """SUM and its like take numbers, COUNT_DISTINCT no key, FIRST, LAST, MIN and MAX comparable values."""
     for node in draft.all_aggregates():
         bound, function = node.column.bound, node.function
         if bound is None or function is Function.COUNT:
@@ -166,7 +212,7 @@ def functions_fit_columns(draft: Draft) -> None:
         if _is_key(draft, node.column) and function is not Function.LIST_DISTINCT:
             hint = "COUNT(" + name.split(".")[0] + ".*, …) counts rows" if function.startswith("COUNT") else None
             raise draft.error(f"{function} of a key says nothing: {name} names rows", node.column.at, hint)
-        if function in (Function.SUM, Function.AVG):
+        if function in _NUMERIC:
             if family is not Family.NUMBER or bound.column.type is not SemanticType.NUMERICAL:
                 what = f"{function} needs numbers; {name} is {bound.column.type} ({bound.column.stored})"
                 hint = "the schema card says what a column means" if family is Family.NUMBER else None
@@ -194,15 +240,26 @@ def constants_fit(draft: Draft) -> None:
     """A constant has the kind of value that it is compared with."""
     for node in draft.all_comparisons():
         check_constants(node, draft.error)
-    for key in draft.query.entity.keys or ():
-        if key.value is None or isinstance(key.value, bool):
-            raise draft.error("a key cannot be NULL, true or false", key.at)
+    for part in (part for key in draft.query.entity.keys or () for part in key):
+        if part.value is None or isinstance(part.value, bool):
+            raise draft.error("a key cannot be NULL, true or false", part.at)
+
+
+def target_can_be_both(draft: Draft) -> None:
+    """A target that is always true or never is refused: nothing could be learnt from it."""
+    for target in draft.query.targets:
+        left = target.left if isinstance(target, Compare) and target.op in NULLNESS else None
+        if isinstance(left, Aggregate) and left.function in ALWAYS_VALUED:
+            what = f"{print_node(left)} always has a value, so there is nothing to predict"
+            raise draft.error(what, target.at, "compare it with a number: … = 0")
 
 
 def modifier_is_whole(draft: Draft) -> None:
     """RANK has TOP k, TOP has RANK, FORECAST has steps; a list says which of CLASSIFY and RANK."""
     node = draft.query.modifier
-    target = draft.query.target
+    if node is not None and draft.query.more:
+        what = "CLASSIFY, RANK and FORECAST stand behind a single target"
+        raise draft.error(what, node.at, "write one query for each target")
     if node is not None and node.rank and node.top is None:
         raise draft.error("RANK needs TOP k", node.at, "write RANK TOP 10")
     if node is not None and node.top is not None and not node.rank:
@@ -211,6 +268,12 @@ def modifier_is_whole(draft: Draft) -> None:
         raise draft.error(f"TOP must be from 1 to {MAX_TOP:,}", node.at)
     if node is not None and node.forecast is not None and not 1 <= node.forecast <= MAX_STEPS:
         raise draft.error(f"FORECAST takes from 1 to {MAX_STEPS:,} steps", node.at)
+    for target in draft.query.targets:
+        _says_how_many(draft, target)
+
+
+def _says_how_many(draft: Draft, target: Target) -> None:
+    node = draft.query.modifier
     many = isinstance(target, Aggregate) and target.function is Function.LIST_DISTINCT
     if isinstance(target, ColumnRef):
         many = target.column.column.type is SemanticType.MULTICATEGORICAL
@@ -221,7 +284,12 @@ def modifier_is_whole(draft: Draft) -> None:
 
 def target_can_be_learnt(draft: Draft) -> None:
     """The target and its modifier are in the table of kinds."""
-    target, modifier = draft.query.target, draft.query.modifier
+    for target in draft.query.targets:
+        _can_be_learnt(draft, target)
+
+
+def _can_be_learnt(draft: Draft, target: Target) -> None:
+    modifier = draft.query.modifier
     if isinstance(target, ColumnRef):
         bound = target.column
         if bound.table == draft.entity.name and bound.column.name in draft.entity.key:
@@ -239,7 +307,8 @@ def target_can_be_learnt(draft: Draft) -> None:
 
 
 RULES: tuple[Callable[[Draft], None], ...] = (
-    star_only_in_count,
+    star_stands_for_rows,
+    arithmetic_is_of_numbers,
     static_or_temporal,
     windows_are_there,
     target_looks_ahead,
@@ -248,6 +317,7 @@ RULES: tuple[Callable[[Draft], None], ...] = (
     functions_fit_columns,
     lists_are_asked_for_members,
     constants_fit,
+    target_can_be_both,
     modifier_is_whole,
     target_can_be_learnt,
 )
@@ -270,21 +340,22 @@ def check(draft: Draft) -> tuple[str, ...]:
 
 def _warnings(draft: Draft) -> Iterator[str]:
     for node in draft.all_aggregates():
-        if node.where and all(_touches(operand, draft.entity.name) for operand in operands(node.where)):
+        if node.where and all(_touches(operand, draft.entity.name) for operand in leaves(node.where)):
             written = print_node(node.where)
             yield f"the filter {written} is about {draft.entity.name} only: WHERE after FOR EACH would say it better"
     if draft.is_static:
-        yield from _shared_columns(draft.query.target, draft.query.where)
+        for target in draft.query.targets:
+            yield from _shared_columns(target, draft.query.where)
 
 
 def _shared_columns(target: Target, where: Condition | None) -> Iterator[str]:
-    names = {print_node(operand) for operand in operands(target)}
-    for operand in operands(where):
+    names = {print_node(operand) for operand in leaves(target)}
+    for operand in leaves(where):
         if print_node(operand) in names:
             yield f"the filter uses the target {print_node(operand)}, which is not known when predicting"
 
 
-def _touches(operand: ColumnRef | Aggregate, table: str) -> bool:
+def _touches(operand: Leaf, table: str) -> bool:
     return isinstance(operand, ColumnRef) and operand.column.table == table
 
 

@@ -10,7 +10,19 @@ from kincast.clock import parse_instant
 from kincast.errors import ProjectError, QueryError
 from kincast.query.family import Family, item_family, operand_family
 from kincast.query.print import print_constant, print_node
-from kincast.query.tree import MEMBERSHIP, NULLNESS, ORDERED, PATTERNS, At, Compare, Constant, Op, Value
+from kincast.query.tree import (
+    MEMBERSHIP,
+    NULLNESS,
+    ORDERED,
+    PATTERNS,
+    Aggregate,
+    At,
+    ColumnRef,
+    Compare,
+    Constant,
+    Op,
+    Value,
+)
 
 Fail = Callable[[str, At, str | None], QueryError]
 _EPOCH = datetime(1970, 1, 1)
@@ -32,6 +44,9 @@ def check_constants(node: Compare, fail: Fail) -> None:
     name, family = print_node(node.left), operand_family(node.left)
     if node.op in NULLNESS:
         return
+    if len(node.constants) < len(node.right):
+        check_sides(node, fail)
+        return
     if family is Family.OTHER:
         raise fail(f"{name} can only be compared with IS NULL", node.at, None)
     if family is Family.LIST and node.op not in MEMBERSHIP:
@@ -40,13 +55,33 @@ def check_constants(node: Compare, fail: Fail) -> None:
         raise fail(f"{name} is true or false, which is neither larger nor smaller", node.at, f"{name} = true")
     if node.op in PATTERNS and family is not Family.TEXT:
         raise fail(f"{node.op} needs text; {name} is {_WORDS[family]}", node.at, None)
-    wanted = item_family(node.left) if family is Family.LIST else family
+    wanted = compared_family(node)
     if wanted is Family.OTHER:
         raise fail(f"the items of {name} cannot be compared", node.at, None)
-    for constant in node.right:
+    for constant in node.constants:
         if not _fits(constant, wanted):
             hint = _other_way(constant, wanted)
-            raise fail(f"{name} is {_WORDS[wanted]}; {print_constant(constant)} is not", constant.at, hint)
+            what = f"an item of {name}" if family is Family.LIST else name
+            raise fail(f"{what} is {_WORDS[wanted]}; {print_constant(constant)} is not", constant.at, hint)
+
+
+def check_sides(node: Compare, fail: Fail) -> None:
+    """Refuse a comparison of two operands whose values do not compare.
+
+    Raises:
+        QueryError: made by ``fail``.
+    """
+    right = node.right[0]
+    families = operand_family(node.left), operand_family(right)
+    names = print_node(node.left), print_node(right)
+    for side, name, family in zip((node.left, right), names, families, strict=True):
+        if family in (Family.LIST, Family.OTHER):
+            raise fail(f"{name} cannot be compared with another value", side.at, None)
+    if families[0] is not families[1]:
+        what = f"{names[0]} is {_WORDS[families[0]]} and {names[1]} is {_WORDS[families[1]]}"
+        raise fail(what, node.at, "compare values of one kind")
+    if node.op in ORDERED and families[0] is Family.BOOLEAN:
+        raise fail(f"{names[0]} is true or false, which is neither larger nor smaller", node.at, None)
 
 
 def plain(value: Value, family: Family) -> Value:
@@ -65,7 +100,9 @@ def plain(value: Value, family: Family) -> Value:
 def compared_family(node: Compare) -> Family:
     """The family of the constants of a comparison: of a list's items where a list is compared."""
     family = operand_family(node.left)
-    return item_family(node.left) if family is Family.LIST else family
+    if family is Family.LIST and isinstance(node.left, ColumnRef | Aggregate):
+        return item_family(node.left)
+    return family
 
 
 def is_negative(op: Op) -> bool:

@@ -14,6 +14,7 @@ from kincast.query.tree import At, Constant, Value
 
 MAX_DEPTH = 60
 MAX_COUNT = 10_000_000
+MAX_ITEMS = 1_000
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
@@ -21,15 +22,17 @@ class Cursor:
     """A place among the tokens; reading moves it forward.
 
     Args:
-        text: the query as written.
+        text: the query as written, or the text of a named target.
+        origin: name of that target; empty for a query.
 
     Raises:
         QueryError: the text is not made of tokens.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, origin: str = "") -> None:
         self.text = text
-        self.tokens = tokenize(text)
+        self.origin = origin
+        self.tokens = tokenize(text, origin)
         self.index = 0
         self.depth = 0
 
@@ -48,13 +51,16 @@ class Cursor:
 
     def at(self, start: int) -> At:
         """From an offset to the end of the last token taken."""
-        return At(start, max(self.tokens[max(self.index - 1, 0)].end, start))
+        return At(start, max(self.tokens[max(self.index - 1, 0)].end, start), self.origin)
 
     def error(
         self, what: str, token: Token | None = None, hint: str | None = None, end: int | None = None
     ) -> QueryError:
         token = token or self.token
-        return QueryError(what, text=self.text, start=token.start, end=end or token.end, hint=hint)
+        return self.error_at(what, At(token.start, end or token.end), hint)
+
+    def error_at(self, what: str, at: At, hint: str | None = None) -> QueryError:
+        return QueryError(what, text=self.text, start=at.start, end=at.end, hint=hint, target=self.origin)
 
     def found(self) -> str:
         return "the query ends" if self.token.kind is Kind.END else f"found '{self.token.value}'"
@@ -113,14 +119,17 @@ class Cursor:
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(UNITS)}"
         raise self.error(f"a unit of time is needed here; {self.found()}", hint=hint)
 
-    def constants(self) -> tuple[Constant, ...]:
+    def constants(self, after: str) -> tuple[Constant, ...]:
+        """``(c, …)`` or ``[c, …]``."""
         closing = "]" if self.token.is_symbol("[") else ")"
         if not self.symbol("["):
-            self.need_symbol("(", "before the list of IN")
+            self.need_symbol("(", f"before the list {after}")
         items = [self.constant()]
         while self.symbol(","):
             items.append(self.constant())
-        self.need_symbol(closing, "to close the list of IN")
+            if len(items) > MAX_ITEMS:
+                raise self.error(f"more than {MAX_ITEMS:,} constants")
+        self.need_symbol(closing, f"to close the list {after}")
         return tuple(items)
 
     def constant(self) -> Constant:
@@ -145,18 +154,10 @@ class Cursor:
         else:
             raise self.no_constant()
         self.take()
-        if self.token.is_symbol("+", "-", "*", "/", "%"):
-            raise self.error("arithmetic with constants is not supported yet")
         return Constant(value, self.at(token.start))
 
     def no_constant(self) -> QueryError:
         token = self.token
-        if token.kind is Kind.WORD and self.ahead.is_symbol("("):
-            return self.error(
-                "comparing an aggregate with another is not supported yet", hint="compare it with a constant"
-            )
-        if token.kind is Kind.WORD and self.ahead.is_symbol("."):
-            return self.error("comparing a column with another is not supported", hint="compare it with a constant")
         is_text = token.kind is Kind.WORD and not token.is_word(
             "FOR", "WHERE", "ASSUMING", "AND", "OR", "NOT", "WITHIN"
         )

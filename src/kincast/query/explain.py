@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from kincast.clock import Span, format_instant
 from kincast.project import SplitSettings
-from kincast.query.anchors import Anchors, make_anchors
+from kincast.query.anchors import Anchors, make_anchors, split_family
 from kincast.query.labels import Labels, label_sql, make_labels, static_as_of
 from kincast.query.print import print_node, print_query
 from kincast.query.split import SPLITS
@@ -36,8 +36,9 @@ class SplitSummary:
         num_rows: labels.
         num_entities: different rows of the entity table among them.
         rate: share of positive labels; None unless binary.
-        mean: mean target; None unless a regression.
-        classes: class → labels, the most frequent first; empty unless multiclass.
+        mean: mean target; None unless a regression or a forecast.
+        classes: class → labels that have it, the most frequent first; empty unless there are classes.
+        items: mean length of a label's list; None unless labels are lists.
     """
 
     name: str
@@ -49,6 +50,7 @@ class SplitSummary:
     rate: float | None = None
     mean: float | None = None
     classes: dict[str, int] = field(default_factory=dict)
+    items: float | None = None
 
     @property
     def words(self) -> str:
@@ -60,6 +62,8 @@ class SplitSummary:
         shown = [
             f"{name} {count / self.num_rows:.1%}" for name, count in list(self.classes.items())[:MAX_SHOWN_CLASSES]
         ]
+        if self.items is not None:
+            shown.insert(0, f"{self.items:.3g} a label")
         return ", ".join(shown)
 
 
@@ -76,6 +80,7 @@ class Explanation:
         sql: the label statement; of many anchors only the newest are shown.
         splits: train, validation and test.
         warnings: what to think about.
+        others: the same of each further target.
     """
 
     query: str
@@ -86,11 +91,13 @@ class Explanation:
     sql: str
     splits: tuple[SplitSummary, ...]
     warnings: tuple[str, ...]
+    others: tuple[Explanation, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values = asdict(self)
-        return {**values, **{name: list(values[name]) for name in ("sentences", "splits", "warnings")}}
+        lists = {name: list(values[name]) for name in ("sentences", "splits", "warnings")}
+        return {**values, **lists, "others": [other.as_dict() for other in self.others]}
 
     def as_text(self) -> str:
         """All of it for a terminal."""
@@ -105,6 +112,7 @@ class Explanation:
         if self.warnings:
             blocks.append("\n".join(f"warning: {warning}" for warning in self.warnings))
         blocks.append(f"label SQL:\n{textwrap.indent(self.sql, '  ')}")
+        blocks += [other.as_text() for other in self.others]
         return "\n\n".join(blocks)
 
 
@@ -119,6 +127,9 @@ def explain(task: Task, tables: Tables, split: SplitSettings) -> Explanation:
     Raises:
         DataError: the labels cannot be made; see ``make_labels``.
     """
+    if task.targets:
+        first, *others = (explain(each, tables, split) for each in task.targets)
+        return replace(first, others=tuple(others))
     anchors = make_anchors(task, tables, split)
     labels = make_labels(task, tables, split)
     splits = tuple(_summary(labels, anchors, number) for number in range(len(SPLITS)))
@@ -130,7 +141,7 @@ def explain(task: Task, tables: Tables, split: SplitSettings) -> Explanation:
         sentences=tuple(_sentences(task)),
         sql=_shown_sql(task, tables, anchors),
         splits=splits,
-        warnings=(*task.warnings, *anchors.notes, *_warnings(labels, splits)),
+        warnings=(*task.warnings, *anchors.notes, *_split_warnings(task, split), *_warnings(labels, splits)),
     )
 
 
@@ -144,12 +155,25 @@ def window_words(window: tuple[Span, Span]) -> str:
     return f"the {end} after the anchor" if start.count == 0 else f"from {start} to {end} after the anchor"
 
 
+_VALUES = {
+    TaskKind.BINARY: "whether",
+    TaskKind.MULTICLASS: "which class",
+    TaskKind.MULTILABEL: "which classes",
+    TaskKind.RANKING: "the most likely classes",
+    TaskKind.TEMPORAL_LINK: "the most likely links",
+    TaskKind.STATIC_LINK: "the most likely links",
+    TaskKind.FORECASTING: "the values, step by step, of",
+}
+
+
 def _sentences(task: Task) -> Iterator[str]:
     query = task.query
-    value = {TaskKind.BINARY: "whether", TaskKind.MULTICLASS: "which class"}.get(task.kind, "the value of")
+    value = _VALUES.get(task.kind, "the value of")
     yield f"{task.kind.words.capitalize()}: {value} {print_node(query.target)}, for each row of {task.entity}"
     if task.window is not None:
         yield f"A label looks at {window_words(task.window)}; a fact counts when start < time <= end."
+    elif task.kind is TaskKind.STATIC_LINK:
+        yield "A label lists the links of a row; without a time, which links come later is drawn by chance."
     elif task.entity_table.time is not None:
         yield "A label is a column's value, predicted as of the time of its row."
     else:
@@ -176,27 +200,46 @@ def _shown_sql(task: Task, tables: Tables, anchors: Anchors) -> str:
 def _summary(labels: Labels, anchors: Anchors, number: int) -> SplitSummary:
     part = labels.of(number)
     classes: dict[str, int] = {}
-    if labels.kind is TaskKind.MULTICLASS:
-        counts = np.bincount(part.target.astype(np.int64), minlength=len(labels.classes))
+    if labels.kind in (TaskKind.MULTICLASS, TaskKind.MULTILABEL, TaskKind.RANKING):
+        codes = part.target if part.lists is None else part.lists.items
+        counts = np.bincount(codes.astype(np.int64), minlength=len(labels.classes))
         classes = {labels.classes[i]: int(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i]}
+    listed = part.lists is not None and labels.kind is not TaskKind.FORECASTING
     return SplitSummary(
         name=SPLITS[number],
-        num_anchors=len((anchors.train, anchors.validation, anchors.test)[number]),
+        num_anchors=_num_anchors(part, anchors, number),
         first=format_instant(int(part.as_of_us.min())),
         last=format_instant(int(part.as_of_us.max())),
         num_rows=len(part),
         num_entities=len(np.unique(part.rows)),
         rate=float(part.target.mean()) if labels.kind is TaskKind.BINARY else None,
-        mean=float(part.target.mean()) if labels.kind is TaskKind.REGRESSION else None,
+        mean=float(part.target.mean()) if labels.kind in (TaskKind.REGRESSION, TaskKind.FORECASTING) else None,
         classes=classes,
+        items=float(part.target.mean()) if listed else None,
     )
+
+
+def _split_warnings(task: Task, split: SplitSettings) -> Iterator[str]:
+    family = split_family(task, split)
+    if family == "random" and (task.window is not None or task.entity_table.time is not None):
+        yield "a random split of rows that have a time lets training see beyond the test: metrics will flatter"
+    if family == "temporal" and task.window is not None:
+        yield "a temporal split cuts by the number of labels: those whose window crosses a cut are left out"
+    if family == "manual" and task.window is not None:
+        yield "a split by hand does not keep windows of different splits apart"
+
+
+def _num_anchors(part: Labels, anchors: Anchors, number: int) -> int:
+    if anchors.train and not anchors.test:  # the split is not by anchor
+        return len(np.unique(part.as_of_us))
+    return len((anchors.train, anchors.validation, anchors.test)[number])
 
 
 def _warnings(labels: Labels, splits: tuple[SplitSummary, ...]) -> Iterator[str]:
     for part in splits:
         if part.num_rows < FEW_LABELS:
             yield f"the {part.name} split has few labels ({part.num_rows}): its metrics will be rough"
-        if part.rate in (0.0, 1.0) or len(part.classes) == 1:
+        if part.rate in (0.0, 1.0) or (labels.lists is None and len(part.classes) == 1):
             yield f"the {part.name} split has only one class: ranking metrics are undefined there"
         elif part.rate is not None and not RARE <= part.rate <= 1 - RARE:
             yield f"{part.rate:.2%} of the {part.name} labels are positive: consider class weights"

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 
-from kincast.query.tree import Aggregate, Function, Operand
+from kincast.query.tree import Aggregate, Arithmetic, Constant, Function, Leaf, Operand
 from kincast.schema import Column, SemanticType
 from kincast.source.cast import kept_type
+
+NUMBERS = frozenset(
+    {Function.COUNT, Function.COUNT_DISTINCT, Function.SUM, Function.AVG}
+    | {Function.MEDIAN, Function.STDDEV, Function.QUANTILE, Function.TIME_TO}
+)
+"""Functions whose values are numbers, whatever they are taken of."""
+
+ALWAYS_VALUED = frozenset({Function.COUNT, Function.COUNT_DISTINCT, Function.SUM, Function.EXISTS, Function.TIME_TO})
+"""Functions that have a value where there are no rows; the others have none there."""
 
 _NUMBERS = ("DECIMAL", "FLOAT", "DOUBLE", "INTEGER")
 
@@ -43,17 +54,32 @@ def column_family(column: Column) -> Family:
 
 
 def operand_family(operand: Operand) -> Family:
-    """How the values of a column or aggregate compare; of LIST_DISTINCT, its items' family is ``item_family``."""
+    """How the values of an operand compare; of LIST_DISTINCT, its items' family is ``item_family``."""
+    if isinstance(operand, Constant):
+        return _constant_family(operand)
+    if isinstance(operand, Arithmetic):
+        return Family.NUMBER
     if not isinstance(operand, Aggregate):
         return column_family(operand.column.column)
-    if operand.function in (Function.COUNT, Function.COUNT_DISTINCT, Function.SUM, Function.AVG):
+    if operand.function in NUMBERS:
         return Family.NUMBER
+    if operand.function is Function.EXISTS:
+        return Family.BOOLEAN
     if operand.function is Function.LIST_DISTINCT:
         return Family.LIST
     return column_family(operand.column.column.column)
 
 
-def item_family(operand: Operand) -> Family:
+def _constant_family(constant: Constant) -> Family:
+    value = constant.value
+    if isinstance(value, bool):
+        return Family.BOOLEAN
+    if isinstance(value, int | Decimal):
+        return Family.NUMBER
+    return Family.TIME if isinstance(value, datetime) else Family.TEXT if isinstance(value, str) else Family.OTHER
+
+
+def item_family(operand: Leaf) -> Family:
     """How the items of a list compare; lists of lists are OTHER."""
     column = operand.column.column.column if isinstance(operand, Aggregate) else operand.column.column
     if isinstance(operand, Aggregate) and operand.function is Function.LIST_DISTINCT:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from kincast.query.family import Family, column_family
+from kincast.query.family import NUMBERS, Family, column_family
 from kincast.query.task import TaskKind
-from kincast.query.tree import Aggregate, ColumnRef, Function, Modifier, Target
+from kincast.query.tree import Aggregate, Arithmetic, ColumnRef, Function, Modifier, Target
 from kincast.schema import Schema, SemanticType
 
 
@@ -20,6 +20,7 @@ class Shape(Enum):
     CONDITION = "a condition"
     COLUMN = "a column"
     AGGREGATE = "an aggregate in a window"
+    ARITHMETIC = "arithmetic of aggregates"
     TIMELESS = "an aggregate without a window"
 
 
@@ -52,32 +53,34 @@ class Row:
     functions: frozenset[Function]
     value: Value
     form: Form
-    trainable: bool
 
 
 _NONE: frozenset[Function] = frozenset()
-_COUNTS = frozenset({Function.COUNT, Function.COUNT_DISTINCT, Function.SUM, Function.AVG})
+_COUNTS = NUMBERS - {Function.TIME_TO}
+_TIMES = frozenset({Function.TIME_TO})
 _PICKS = frozenset({Function.FIRST, Function.LAST, Function.MIN, Function.MAX})
 _LISTS = frozenset({Function.LIST_DISTINCT})
 
 KINDS: tuple[Row, ...] = (
-    Row(TaskKind.BINARY, Shape.CONDITION, _NONE, Value.ANY, Form.PLAIN, True),
-    Row(TaskKind.BINARY, Shape.COLUMN, _NONE, Value.BOOLEAN, Form.PLAIN, True),
-    Row(TaskKind.BINARY, Shape.AGGREGATE, _PICKS, Value.BOOLEAN, Form.PLAIN, True),
-    Row(TaskKind.REGRESSION, Shape.COLUMN, _NONE, Value.NUMBER, Form.PLAIN, True),
-    Row(TaskKind.REGRESSION, Shape.AGGREGATE, _COUNTS, Value.ANY, Form.PLAIN, True),
-    Row(TaskKind.REGRESSION, Shape.AGGREGATE, _PICKS, Value.NUMBER, Form.PLAIN, True),
-    Row(TaskKind.MULTICLASS, Shape.COLUMN, _NONE, Value.CATEGORY, Form.PLAIN, True),
-    Row(TaskKind.MULTICLASS, Shape.COLUMN, _NONE, Value.LINK, Form.PLAIN, True),
-    Row(TaskKind.MULTICLASS, Shape.AGGREGATE, _PICKS, Value.CATEGORY, Form.PLAIN, True),
-    Row(TaskKind.FORECASTING, Shape.AGGREGATE, _COUNTS, Value.ANY, Form.FORECAST, False),
-    Row(TaskKind.FORECASTING, Shape.AGGREGATE, _PICKS, Value.NUMBER, Form.FORECAST, False),
-    Row(TaskKind.MULTILABEL, Shape.COLUMN, _NONE, Value.LIST, Form.CLASSIFY, False),
-    Row(TaskKind.MULTILABEL, Shape.AGGREGATE, _LISTS, Value.ANY, Form.CLASSIFY, False),
-    Row(TaskKind.RANKING, Shape.COLUMN, _NONE, Value.LIST, Form.RANK, False),
-    Row(TaskKind.TEMPORAL_LINK, Shape.AGGREGATE, _LISTS, Value.LINK, Form.RANK, False),
-    Row(TaskKind.RANKING, Shape.AGGREGATE, _LISTS, Value.ANY, Form.RANK, False),
-    Row(TaskKind.STATIC_LINK, Shape.TIMELESS, _LISTS, Value.LINK, Form.RANK, False),
+    Row(TaskKind.BINARY, Shape.CONDITION, _NONE, Value.ANY, Form.PLAIN),
+    Row(TaskKind.BINARY, Shape.COLUMN, _NONE, Value.BOOLEAN, Form.PLAIN),
+    Row(TaskKind.BINARY, Shape.AGGREGATE, _PICKS, Value.BOOLEAN, Form.PLAIN),
+    Row(TaskKind.REGRESSION, Shape.COLUMN, _NONE, Value.NUMBER, Form.PLAIN),
+    Row(TaskKind.REGRESSION, Shape.AGGREGATE, _COUNTS, Value.ANY, Form.PLAIN),
+    Row(TaskKind.REGRESSION, Shape.AGGREGATE, _PICKS, Value.NUMBER, Form.PLAIN),
+    Row(TaskKind.REGRESSION, Shape.AGGREGATE, _TIMES, Value.ANY, Form.PLAIN),
+    Row(TaskKind.REGRESSION, Shape.ARITHMETIC, _NONE, Value.ANY, Form.PLAIN),
+    Row(TaskKind.MULTICLASS, Shape.COLUMN, _NONE, Value.CATEGORY, Form.PLAIN),
+    Row(TaskKind.MULTICLASS, Shape.COLUMN, _NONE, Value.LINK, Form.PLAIN),
+    Row(TaskKind.MULTICLASS, Shape.AGGREGATE, _PICKS, Value.CATEGORY, Form.PLAIN),
+    Row(TaskKind.FORECASTING, Shape.AGGREGATE, _COUNTS, Value.ANY, Form.FORECAST),
+    Row(TaskKind.FORECASTING, Shape.AGGREGATE, _PICKS, Value.NUMBER, Form.FORECAST),
+    Row(TaskKind.MULTILABEL, Shape.COLUMN, _NONE, Value.LIST, Form.CLASSIFY),
+    Row(TaskKind.MULTILABEL, Shape.AGGREGATE, _LISTS, Value.ANY, Form.CLASSIFY),
+    Row(TaskKind.RANKING, Shape.COLUMN, _NONE, Value.LIST, Form.RANK),
+    Row(TaskKind.TEMPORAL_LINK, Shape.AGGREGATE, _LISTS, Value.LINK, Form.RANK),
+    Row(TaskKind.RANKING, Shape.AGGREGATE, _LISTS, Value.ANY, Form.RANK),
+    Row(TaskKind.STATIC_LINK, Shape.TIMELESS, _LISTS, Value.LINK, Form.RANK),
 )
 """The first row that fits says the kind."""
 
@@ -88,6 +91,8 @@ def shape_of(target: Target) -> Shape:
         return Shape.COLUMN
     if isinstance(target, Aggregate):
         return Shape.AGGREGATE if target.window else Shape.TIMELESS
+    if isinstance(target, Arithmetic):
+        return Shape.ARITHMETIC
     return Shape.CONDITION
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,25 +14,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kincast.atomic import PARTIAL, storage_errors
 from kincast.clock import format_instant
 from kincast.errors import DataError, KeyNotFoundError
+from kincast.progress import Progress, silent
 from kincast.project import SplitSettings
-from kincast.query.anchors import Anchors, make_anchors, time_range
-from kincast.query.family import Family, operand_family
-from kincast.query.split import SPLITS, split_by_anchor, split_static
+from kincast.query.anchors import Anchors, make_anchors, split_family, time_range
+from kincast.query.block import Plan, make_blocks, write_blocks, write_table
+from kincast.query.encode import Encoded, Lists, encode
+from kincast.query.split import NOWHERE, SPLITS, split_labels, split_links
 from kincast.query.statement import label_statement, seed_statement, static_statement
-from kincast.query.table import label_columns
+from kincast.query.table import LabelTable, label_columns
 from kincast.query.task import Task, TaskKind
-from kincast.query.tree import Aggregate, ColumnRef
 from kincast.source.base import quote
 from kincast.source.cast import kept_type, same_key_sql
 from kincast.source.tables import Tables
 
-MAX_CLASSES = 6_000
 Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Int8s = NDArray[np.int8]
+_COLUMNS = ("row", "as_of_us", "target", "split")
+_EXTRA = "extra."
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,16 @@ class Labels:
         entity: the entity table.
         kind: what is learnt.
         rows: [n] int64 row in the entity table.
-        as_of_us: [n] int64 instant in microseconds.
-        target: [n] float64 class code, or the value for regression.
+        as_of_us: [n] int64 instant in microseconds; of a link without a time the number of its split, so that links
+            of earlier splits are known and its own and later ones are not.
+        target: [n] float64 class code, or the value for regression; the length of a list, the mean of a forecast.
         split: [n] int8, 0 train, 1 validation, 2 test.
-        classes: names of the class codes; ``("false", "true")`` for binary, empty for regression.
+        classes: names of the class codes; ``("false", "true")`` for binary, empty for regression and links.
         freeze_us: no fact after it is seen by any label's prediction; None without.
+        lists: class codes, rows linked to, or steps of a forecast; None for kinds with one value a label.
+        item_table: table of the rows linked to; None unless links are predicted.
+        weight: [n] float64 how much each label counts; None when all count alike.
+        extra: further columns of a label table of the user's, [n] each; None without any.
     """
 
     entity: str
@@ -61,9 +64,14 @@ class Labels:
     split: Int8s
     classes: tuple[str, ...] = ()
     freeze_us: int | None = None
+    lists: Lists | None = None
+    item_table: str | None = None
+    weight: Floats | None = None
+    extra: pa.Table | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(self.rows), len(self.as_of_us), len(self.target), len(self.split)}
+        columns = [self.rows, self.as_of_us, self.target, self.split, self.lists, self.weight, self.extra]
+        lengths = {len(column) for column in columns if column is not None}
         if len(lengths) != 1:
             raise DataError(f"the columns of a label table have different lengths: {sorted(lengths)}")
 
@@ -72,13 +80,23 @@ class Labels:
 
     def of(self, split: int) -> Labels:
         """The labels of one split: 0 train, 1 validation, 2 test."""
-        chosen = self.split == split
+        return self.where(self.split == split)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Labels:
+        """Some of the labels, in their order.
+
+        Args:
+            chosen: [n] which.
+        """
         return replace(
             self,
             rows=self.rows[chosen],
             as_of_us=self.as_of_us[chosen],
             target=self.target[chosen],
             split=self.split[chosen],
+            lists=self.lists.take(chosen) if self.lists is not None else None,
+            weight=self.weight[chosen] if self.weight is not None else None,
+            extra=self.extra.filter(pa.array(chosen)) if self.extra is not None else None,
         )
 
     @property
@@ -93,20 +111,16 @@ class Labels:
             StorageError: the disk refused.
         """
         about = {"entity": self.entity, "kind": self.kind, "classes": self.classes, "freeze_us": self.freeze_us}
-        names = ["row", "as_of_us", "target", "split"]
-        table = pa.table(dict(zip(names, (self.rows, self.as_of_us, self.target, self.split), strict=True)))
-        temporary = path.parent / f"{PARTIAL}{path.name}-{secrets.token_hex(4)}"
-        try:
-            with storage_errors(path):
-                with temporary.open("wb") as file:
-                    pq.write_table(table.replace_schema_metadata({"kincast": json.dumps(about)}), file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+        about["item_table"] = self.item_table
+        table = pa.table(dict(zip(_COLUMNS, (self.rows, self.as_of_us, self.target, self.split), strict=True)))
+        if self.lists is not None:
+            items = pa.LargeListArray.from_arrays(pa.array(self.lists.offsets), pa.array(self.lists.items))
+            table = table.append_column("items", items)
+        if self.weight is not None:
+            table = table.append_column("weight", pa.array(self.weight))
+        for name in self.extra.column_names if self.extra is not None else ():
+            table = table.append_column(_EXTRA + name, self.extra[name])  # type: ignore[index]
+        write_table(path, table.replace_schema_metadata({"kincast": json.dumps(about)}))
 
     @staticmethod
     def from_parquet(path: Path) -> Labels:
@@ -118,53 +132,122 @@ class Labels:
         try:
             table = pq.read_table(path)
             about = json.loads((table.schema.metadata or {})[b"kincast"])
-            rows, instants, target, splits = (table[name].to_numpy() for name in ("row", "as_of_us", "target", "split"))
-            kind, classes, freeze_us = TaskKind(about["kind"]), tuple(about["classes"]), about["freeze_us"]
-            return Labels(about["entity"], kind, rows, instants, target, splits, classes, freeze_us)
+            rows, instants, target, splits = (table[name].to_numpy() for name in _COLUMNS)
+            names = table.column_names
+            lists = None
+            if "items" in names:
+                whole = pa.concat_arrays(table["items"].chunks) if len(table) else table["items"].combine_chunks()
+                lists = Lists(whole.offsets.to_numpy().astype(np.int64), whole.values.to_numpy())
+            extra = [name for name in names if name.startswith(_EXTRA)]
+            return Labels(
+                entity=about["entity"],
+                kind=TaskKind(about["kind"]),
+                rows=rows,
+                as_of_us=instants,
+                target=target,
+                split=splits,
+                classes=tuple(about["classes"]),
+                freeze_us=about["freeze_us"],
+                lists=lists,
+                item_table=about["item_table"],
+                weight=table["weight"].to_numpy() if "weight" in names else None,
+                extra=table.select(extra).rename_columns([n.removeprefix(_EXTRA) for n in extra]) if extra else None,
+            )
         except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
             reason = str(error).split("\n")[0]
             raise DataError(f"is not a label file of ours: {reason}", where=str(path)) from None
 
 
-def label_sql(task: Task, anchors: Anchors | Sequence[int], static_as_of_us: int | None = None) -> str:
-    """The one statement that makes the labels: columns ``row``, ``as_of_us``, ``target``.
+def label_sql(
+    task: Task,
+    anchors: Anchors | Sequence[int],
+    static_as_of_us: int | None = None,
+    dialect: str = "duckdb",
+) -> str:
+    """The one statement that makes the labels: columns ``row``, ``as_of_us``, ``target``; of forecasts ``step`` too.
 
     Args:
         task: what is predicted.
         anchors: instants of the windows; not used for a static target.
         static_as_of_us: as-of instant of a static target of a timeless entity.
+        dialect: ``duckdb``, over the tables of a snapshot, or ``postgres``, over the user's own tables: their rows
+            take their times through links, are typed and are numbered as in a snapshot.
     """
     if task.is_static:
-        return static_statement(task, static_as_of_us)
-    return label_statement(task, anchors.all if isinstance(anchors, Anchors) else anchors)
+        return static_statement(task, static_as_of_us, dialect)
+    return label_statement(task, anchors.all if isinstance(anchors, Anchors) else anchors, dialect)
 
 
-def make_labels(task: Task, tables: Tables, split: SplitSettings) -> Labels:
+def make_labels(
+    task: Task, tables: Tables, split: SplitSettings, folder: Path | None = None, progress: Progress = silent
+) -> Labels:
     """Make the labels of a task.
 
     Args:
         task: what is predicted.
         tables: the rows.
         split: which instants, and which split each belongs to.
+        folder: where the blocks of labels are kept, so that a killed run goes on; None keeps nothing.
+        progress: told the number of blocks done.
 
     Raises:
         DataError: a split has no labels, or training has only one class.
     """
     anchors = make_anchors(task, tables, split)
-    as_of_us = static_as_of(task, tables)
+    plan = Plan(task, tables, anchors.all, static_as_of(task, tables))
+    table = pa.concat_tables(make_blocks(plan, folder, progress))
+    rows, instants = (table[name].to_numpy().astype(np.int64, copy=False) for name in ("row", "as_of_us"))
+    found = encode(task, table["target"], table["step"] if "step" in table.column_names else None)
     with tables.connect() as connection:
-        table: pa.Table = connection.sql(label_sql(task, anchors, as_of_us)).to_arrow_table()
-        rows, instants = table["row"].to_numpy(), table["as_of_us"].to_numpy()
-        order = np.lexsort((rows, instants))
-        rows, instants = rows[order].astype(np.int64), instants[order].astype(np.int64)
-        target, classes = encode(task, table["target"].take(pa.array(order)))
-        if task.is_static:
-            splits = split_static(task, connection, rows, instants, split)
+        if split_family(task, split) == "random_link" and found.lists is not None:
+            rows, splits, lists = split_links(task, connection, rows, found.lists, split)
+            found = Encoded(lists.lengths.astype(np.float64), (), lists)
+            instants = splits.astype(np.int64)
         else:
-            splits = split_by_anchor(instants, anchors)
-    labels = Labels(task.entity, task.kind, rows, instants, target, splits, classes, split.freeze_us)
+            splits = split_labels(task, connection, rows, instants, anchors, split)
+    labels = labels_of(task, found, LabelTable(rows, instants, table["target"], splits), split)
     check_labels(labels, task.query_line)
     return labels
+
+
+def write_labels(
+    task: Task, tables: Tables, split: SplitSettings, folder: Path, progress: Progress = silent
+) -> tuple[Path, int]:
+    """Make the labels of a task block by block into Parquet files, without holding them all in memory.
+
+    Blocks that a killed run left are kept; ``make_labels`` with the same folder then reads them.
+
+    Returns:
+        Folder of the files (``row``, ``as_of_us``, ``target``, by instant and then by row), and the number of labels.
+
+    Raises:
+        DataError: the data do not reach far enough for an anchor in every split.
+        StorageError: the disk refused.
+    """
+    anchors = make_anchors(task, tables, split)
+    return write_blocks(Plan(task, tables, anchors.all, static_as_of(task, tables)), folder, progress)
+
+
+def labels_of(task: Task, found: Encoded, table: LabelTable, split: SplitSettings) -> Labels:
+    """Put labels together, without those that no split takes and without rankings of nothing."""
+    labels = Labels(
+        entity=task.entity,
+        kind=task.kind,
+        rows=table.rows,
+        as_of_us=table.as_of_us,
+        target=found.target,
+        split=table.split,
+        classes=found.classes,
+        freeze_us=split.freeze_us,
+        lists=found.lists,
+        item_table=task.item_table,
+        weight=table.weight,
+        extra=table.extra,
+    )
+    kept = table.split != NOWHERE
+    if task.kind in (TaskKind.RANKING, TaskKind.TEMPORAL_LINK, TaskKind.STATIC_LINK):
+        kept &= found.target > 0
+    return labels if kept.all() else labels.where(kept)
 
 
 def static_as_of(task: Task, tables: Tables) -> int | None:
@@ -176,32 +259,6 @@ def static_as_of(task: Task, tables: Tables) -> int | None:
         return None
     timed = [table.name for table in tables.schema if table.time is not None]
     return time_range(tables, timed)[1] if timed else 0
-
-
-def encode(task: Task, values: pa.ChunkedArray) -> tuple[Floats, tuple[str, ...]]:
-    """Targets as numbers and the names of the class codes.
-
-    Raises:
-        DataError: a value is not finite, or there are too many classes.
-    """
-    if task.kind is not TaskKind.MULTICLASS:
-        target = values.cast(pa.float64()).to_numpy().astype(np.float64)
-        if not np.isfinite(target).all():
-            what = f"{np.count_nonzero(~np.isfinite(target))} targets are infinite"
-            raise DataError(what, hint="look at the aggregated column with 'kincast check'")
-        return target, ("false", "true") if task.kind is TaskKind.BINARY else ()
-    coded = pa.array(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values).dictionary_encode()
-    names: list[str] = coded.dictionary.to_pylist()
-    if len(names) > MAX_CLASSES:
-        what = f"the target has {len(names):,} different values; a class each is too many"
-        raise DataError(what, hint=f"at most {MAX_CLASSES:,}; predict a condition instead")
-    numeric = isinstance(task.query.target, ColumnRef | Aggregate)
-    numeric = numeric and operand_family(task.query.target) is Family.NUMBER  # type: ignore[arg-type]
-    ranked = sorted(range(len(names)), key=lambda i: (float(names[i]) if numeric else 0.0, names[i]))
-    place = np.empty(len(names), dtype=np.int64)
-    place[ranked] = np.arange(len(names))
-    codes = coded.indices.to_numpy()
-    return place[codes].astype(np.float64), tuple(names[i] for i in ranked)
 
 
 def check_labels(labels: Labels, where: str) -> None:
@@ -217,7 +274,9 @@ def check_labels(labels: Labels, where: str) -> None:
         if not np.any(labels.split == number):
             hint = "use a longer window, more windows or other start dates"
             raise DataError(f"there are no labels in the {name} split", where=where, hint=hint)
-    if labels.kind is not TaskKind.REGRESSION:
+    if labels.lists is not None and labels.kind is not TaskKind.FORECASTING and not labels.of(0).target.any():
+        raise DataError("no training label has anything in its list", where=where, hint="change the filter or window")
+    if labels.kind in (TaskKind.BINARY, TaskKind.MULTICLASS):
         codes = np.unique(labels.of(0).target)
         if len(codes) == 1:
             only = labels.classes[int(codes[0])]
@@ -255,7 +314,7 @@ def prediction_seeds(
     with tables.connect() as connection:
         rows = connection.execute(seed_statement(task, as_of_us)).fetchnumpy()["row"].astype(np.int64)
         if keys is None and task.query.entity.keys is not None:
-            keys = [constant.value for constant in task.query.entity.keys]
+            keys = [tuple(part.value for part in key) for key in task.query.entity.keys]
         if keys is None:
             return rows, as_of_us
         wanted = find_rows(task, connection, keys)
@@ -296,15 +355,17 @@ def read_labels(task: Task, tables: Tables, path: Path, split: SplitSettings) ->
         task: says what the targets mean.
         tables: the rows.
         path: Parquet or CSV file with the entity's key columns, ``as_of``, ``target`` and ``split`` (train,
-            validation, test, or 0, 1, 2); without ``split`` the start dates of the settings decide.
+            validation, test, or 0, 1, 2); without ``split`` the start dates of the settings decide. ``weight`` says
+            how much a label counts; further columns are kept. A target of many values is a list, or text with
+            commas; of links, a list of keys.
         split: start dates and freeze.
 
     Raises:
         DataError: it cannot be read, lacks a column, has nulls, unknown keys, the same entity twice at an instant,
             entities before they exist, or unreadable values; with the count and three samples.
     """
-    rows, instants, values, splits = label_columns(task, tables, path, split)
-    target, classes = encode(task, values)
-    labels = Labels(task.entity, task.kind, rows, instants, target, splits, classes, split.freeze_us)
+    table = label_columns(task, tables, path, split)
+    found = encode(task, table.target)
+    labels = labels_of(task, found, table, split)
     check_labels(labels, str(path))
     return labels

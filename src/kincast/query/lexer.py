@@ -51,6 +51,7 @@ class Token:
 _PATTERN = re.compile(
     r"""
       (?P<space>\s+|--[^\n]*|/\*.*?\*/)
+    | (?P<open>/\*)
     | (?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T\ ]\s*[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)?(?![\w-]))
     | (?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?(?![\w.]))
     | (?P<text>'(?:[^']|'')*')
@@ -62,8 +63,12 @@ _PATTERN = re.compile(
 )
 
 
-def tokenize(text: str) -> list[Token]:
+def tokenize(text: str, origin: str = "") -> list[Token]:
     """Split a query into tokens; the last one is END.
+
+    Args:
+        text: the query as written, or the text of a named target.
+        origin: name of that target; empty for a query.
 
     Raises:
         QueryError: a character that means nothing, a quote or comment that never ends, a query too long.
@@ -73,18 +78,20 @@ def tokenize(text: str) -> list[Token]:
     """
     if len(text) > MAX_LENGTH:
         what = f"the query is longer than {MAX_LENGTH:,} characters"
-        raise QueryError(what, text=text, start=MAX_LENGTH, end=len(text))
+        raise QueryError(what, text=text, start=MAX_LENGTH, end=len(text), target=origin)
     for position, character in enumerate(text):
         # Neither can be passed on to a database.
         if character == "\0" or "\ud800" <= character <= "\udfff":
             what = f"the character {character!r} cannot stand in a query"
-            raise QueryError(what, text=text, start=position, end=position + 1)
+            raise QueryError(what, text=text, start=position, end=position + 1, target=origin)
     tokens: list[Token] = []
     position = 0
     while position < len(text):
         match = _PATTERN.match(text, position)
         if match is None:
-            raise _unreadable(text, position)
+            raise _unreadable(text, position, origin)
+        if match.lastgroup == "open":
+            raise QueryError("this comment is never closed", text=text, start=position, end=position + 2, target=origin)
         if match.lastgroup != "space":
             tokens.append(_token(str(match.lastgroup), match[0], position, match.end()))
         position = match.end()
@@ -98,16 +105,14 @@ def _token(group: str, found: str, start: int, end: int) -> Token:
     return Token(Kind(group), found, start, end)
 
 
-def _unreadable(text: str, position: int) -> QueryError:
-    rest = text[position:]
-    if rest[0] in "'\"":
-        return QueryError("this quote is never closed", text=text, start=position, end=position + 1)
-    if rest.startswith("/*"):
-        return QueryError("this comment is never closed", text=text, start=position, end=position + 2)
+def _unreadable(text: str, position: int, origin: str) -> QueryError:
+    rest, length, hint = text[position:], 1, None
     number = re.match(r"[\d.]\w*", rest)
-    if number and rest[0] != ".":
+    if rest[0] in "'\"":
+        what = "this quote is never closed"
+    elif number and rest[0] != ".":
+        what, length = f"'{number[0]}' is not a number", number.end()
         hint = "a name that starts with a digit is written in double quotes"
-        return QueryError(
-            f"'{number[0]}' is not a number", text=text, start=position, end=position + number.end(), hint=hint
-        )
-    return QueryError(f"the character {rest[0]!r} means nothing here", text=text, start=position, end=position + 1)
+    else:
+        what = f"the character {rest[0]!r} means nothing here"
+    return QueryError(what, text=text, start=position, end=position + length, hint=hint, target=origin)

@@ -12,10 +12,14 @@ from decimal import Decimal
 from kincast.query.tree import (
     Aggregate,
     And,
+    Arithmetic,
     ColumnRef,
     Compare,
     Constant,
     Entity,
+    Function,
+    Key,
+    Mode,
     Modifier,
     Not,
     Op,
@@ -23,9 +27,10 @@ from kincast.query.tree import (
     Query,
     Target,
     Window,
+    leaves,
 )
 
-_RESERVED = frozenset(
+RESERVED = frozenset(
     {word for op in Op for word in op.value.lower().split() if word.isalpha()}
     | {"predict", "evaluate", "explain", "for", "each", "where", "assuming", "and", "or", "true", "false", "via"}
     | {"within", "classify", "rank", "top", "forecast", "timeframes", "inf"}
@@ -39,15 +44,27 @@ def print_query(query: Query) -> str:
     >>> print_query(parse("predict sum( o.x,0,1 , month ) for  each c.id ;"))
     'PREDICT SUM(o.x, 0, 1, months) FOR EACH c.id'
     """
-    parts = [query.verb, "PREDICT", print_node(query.target)]
-    if query.modifier:
-        parts.append(_modifier(query.modifier))
-    parts.append(_entity(query.entity))
+    return " ".join(print_clauses(query))
+
+
+def print_clauses(query: Query) -> list[str]:
+    """The canonical text of each clause: PREDICT, FOR, WHERE, ASSUMING."""
+    mode = "" if query.mode is Mode.PREDICT else f"{query.mode} "
+    what = ", ".join([*(_closed(target) for target in query.targets[:-1]), print_node(query.targets[-1])])
+    modifier = f" {_modifier(query.modifier)}" if query.modifier else ""
+    within = f" WITHIN {query.within.end} {query.within.unit}" if query.within else ""
+    clauses = [f"{mode}PREDICT {what}{modifier}", _entity(query.entity) + within]
     if query.where:
-        parts += ["WHERE", print_node(query.where)]
+        clauses.append(f"WHERE {print_node(query.where)}")
     if query.assuming:
-        parts += ["ASSUMING", print_node(query.assuming)]
-    return " ".join(part for part in parts if part)
+        clauses.append(f"ASSUMING {print_node(query.assuming)}")
+    return clauses
+
+
+def _closed(target: Target) -> str:
+    """A target with another one behind it, which must not be read as one more foreign key of VIA."""
+    text = print_node(target)
+    return f"({text})" if any(isinstance(leaf, Aggregate) and leaf.via for leaf in leaves(target)) else text
 
 
 def print_node(node: Target) -> str:
@@ -56,6 +73,10 @@ def print_node(node: Target) -> str:
         return print_ref(node)
     if isinstance(node, Aggregate):
         return _aggregate(node)
+    if isinstance(node, Constant):
+        return print_constant(node)
+    if isinstance(node, Arithmetic):
+        return _arithmetic(node)
     if isinstance(node, Compare):
         return _compare(node)
     if isinstance(node, Not):
@@ -94,7 +115,7 @@ def _decimal(value: Decimal) -> str:
 
 
 def _name(name: str) -> str:
-    plain = re.fullmatch(r"[^\W\d]\w*", name) and name.lower() not in _RESERVED
+    plain = re.fullmatch(r"[^\W\d]\w*", name) and name.lower() not in RESERVED
     return name if plain else '"' + name.replace('"', '""') + '"'
 
 
@@ -107,20 +128,39 @@ def _aggregate(node: Aggregate) -> str:
     inside = print_ref(node.column)
     if node.where:
         inside += f" WHERE {print_node(node.where)}"
+    if node.level is not None:
+        inside += f", {node.level}"
     if node.window:
         inside += f", {print_window(node.window)}"
     via = f" VIA {', '.join(print_ref(ref) for ref in node.via)}" if node.via else ""
     return f"{node.function}({inside}){via}"
 
 
+def _arithmetic(node: Arithmetic) -> str:
+    products = node.sign in "*/"
+    left, right = print_node(node.left), print_node(node.right)
+    # Equal signs are read from left to right, so whatever stands to the right keeps its parentheses.
+    if products and isinstance(node.left, Arithmetic) and node.left.sign in "+-":
+        left = f"({left})"
+    if isinstance(node.right, Arithmetic) and (products or node.right.sign in "+-"):
+        right = f"({right})"
+    return f"{left} {node.sign} {right}"
+
+
 def _compare(node: Compare) -> str:
     left = print_node(node.left)
-    values = [print_constant(constant) for constant in node.right]
+    if isinstance(node.left, Aggregate) and node.left.function is Function.EXISTS and node == _exists(node.left):
+        return left
+    values = [print_node(item) for item in node.right]
     if node.op in (Op.IN, Op.NOT_IN):
         return f"{left} {node.op} ({', '.join(values)})"
     if node.op in (Op.BETWEEN, Op.NOT_BETWEEN):
         return f"{left} {node.op} {values[0]} AND {values[1]}"
     return " ".join([left, node.op, *values])
+
+
+def _exists(node: Aggregate) -> Compare:
+    return Compare(node, Op.EQ, (Constant(True),))
 
 
 def _modifier(node: Modifier) -> str:
@@ -132,6 +172,13 @@ def _modifier(node: Modifier) -> str:
 
 
 def _entity(node: Entity) -> str:
+    columns = ", ".join(print_ref(ref) for ref in (node.ref, *node.more))
+    columns = f"({columns})" if node.more else columns
     if node.keys is None:
-        return f"FOR EACH {print_ref(node.ref)}"
-    return f"FOR {print_ref(node.ref)} IN ({', '.join(print_constant(key) for key in node.keys)})"
+        return f"FOR EACH {columns}"
+    return f"FOR {columns} IN ({', '.join(_key(key) for key in node.keys)})"
+
+
+def _key(key: Key) -> str:
+    parts = ", ".join(print_constant(part) for part in key)
+    return f"({parts})" if len(key) > 1 else parts

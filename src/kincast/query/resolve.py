@@ -8,21 +8,38 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from kincast.errors import QueryError
+from kincast.query.named import Texts
 from kincast.query.print import print_node, print_ref
-from kincast.query.tree import Aggregate, And, At, Bound, ColumnRef, Compare, Condition, Entity, Not, Or, Query, Target
+from kincast.query.tree import (
+    Aggregate,
+    And,
+    Arithmetic,
+    At,
+    Bound,
+    ColumnRef,
+    Compare,
+    Condition,
+    Constant,
+    Entity,
+    Not,
+    Operand,
+    Or,
+    Query,
+    Target,
+)
 from kincast.schema import Column, Link, Schema, Table
 
 MAX_HOPS = 4
 _Named = TypeVar("_Named", Table, Column)
 
 
-def resolve(query: Query, schema: Schema, text: str) -> tuple[Query, Table]:
+def resolve(query: Query, schema: Schema, texts: Texts) -> tuple[Query, Table]:
     """Bind every name of a query.
 
     Args:
         query: as parsed.
         schema: what the names mean.
-        text: the query as written, for errors.
+        texts: what errors point into.
 
     Returns:
         The query with ``bound`` and ``path`` set and names spelt as in the schema, and the entity's table.
@@ -30,12 +47,13 @@ def resolve(query: Query, schema: Schema, text: str) -> tuple[Query, Table]:
     Raises:
         QueryError: a name is unknown or ambiguous, or no path of foreign keys leads to it.
     """
-    resolver = _Resolver(schema, text)
+    resolver = _Resolver(schema, texts)
     entity, table = resolver.entity(query.entity)
     resolved = dataclasses.replace(
         query,
         entity=entity,
         target=resolver.target(query.target, table),
+        more=tuple(resolver.target(target, table) for target in query.more),
         where=resolver.condition(query.where, table) if query.where else None,
         assuming=resolver.condition(query.assuming, table) if query.assuming else None,
     )
@@ -71,20 +89,20 @@ def find_paths(schema: Schema, context: str, fact: str) -> list[tuple[Link, ...]
 
 
 class _Resolver:
-    """The schema and the text, with one method for each kind of name."""
+    """The schema and the texts, with one method for each kind of name."""
 
-    def __init__(self, schema: Schema, text: str) -> None:
+    def __init__(self, schema: Schema, texts: Texts) -> None:
         self.schema = schema
-        self.text = text
+        self.texts = texts
 
     def error(self, what: str, at: At, hint: str | None = None) -> QueryError:
-        return QueryError(what, text=self.text, start=at.start, end=at.end, hint=hint)
+        return self.texts.error(what, at, hint)
 
     def entity(self, entity: Entity) -> tuple[Entity, Table]:
         ref = entity.ref
         if ref.star:
             raise self.error("the entity is a table's key, not its columns", ref.at)
-        table = self.entity_table(ref)
+        table = self.written_key(entity) if entity.more else self.entity_table(ref)
         if table is None:
             table, column = self.column(ref)
             if not table.key:
@@ -98,12 +116,26 @@ class _Resolver:
                 raise self.error(f"{table.name}.{column.name} is not the primary key of {table.name}", ref.at, hint)
         if not table.key:
             raise self.error(f"table {table.name} has no primary key, so its rows cannot be predicted for", ref.at)
-        if entity.keys is not None and len(table.key) > 1:
-            hint = f"write FOR EACH {_spelt(table.name)}"
-            raise self.error("keys of several columns cannot be listed yet", entity.at, hint)
+        for key in entity.keys or ():
+            if len(key) != len(table.key):
+                shape = f"({', '.join(table.key)})" if len(table.key) > 1 else f"one value of {table.key[0]}"
+                raise self.error(f"a key of {table.name} is {shape}", key[0].at.to(key[-1].at))
         tail = table.key if len(table.key) == 1 else ()
         spelt = dataclasses.replace(ref, parts=(*_parts(table.name), *tail))
-        return dataclasses.replace(entity, ref=spelt), table
+        return dataclasses.replace(entity, ref=spelt, more=()), table
+
+    def written_key(self, entity: Entity) -> Table:
+        """The table whose key columns are written out, in any order only where no keys are listed."""
+        found = [self.column(ref) for ref in (entity.ref, *entity.more)]
+        table, names = found[0][0], tuple(column.name for _, column in found)
+        alike = names == table.key if entity.keys else sorted(names) == sorted(table.key)
+        if any(other.name != table.name for other, _ in found) or not alike:
+            key = ", ".join(f"{_spelt(table.name)}.{name}" for name in table.key)
+            hint = f"its key is ({key})" if table.key else f"{table.name} has no primary key"
+            raise self.error(
+                f"these are not the key columns of {table.name}", entity.ref.at.to(entity.more[-1].at), hint
+            )
+        return table
 
     def entity_table(self, ref: ColumnRef) -> Table | None:
         """The table when the name is a table alone; None when it is a column, known or not."""
@@ -116,21 +148,25 @@ class _Resolver:
         return None if owner is not None else table
 
     def target(self, node: Target, context: Table) -> Target:
+        if isinstance(node, Condition):
+            return self.condition(node, context)
+        return self.operand(node, context)
+
+    def operand(self, node: Operand, context: Table) -> Operand:
         if isinstance(node, Aggregate):
             return self.aggregate(node, context)
         if isinstance(node, ColumnRef):
             return self.reachable(node, context)
-        return self.condition(node, context)
+        if isinstance(node, Constant):
+            return node
+        return Arithmetic(node.sign, self.operand(node.left, context), self.operand(node.right, context), node.at)
 
     def condition(self, node: Condition, context: Table) -> Condition:
         if isinstance(node, Compare):
-            left = node.left
-            return dataclasses.replace(
-                node,
-                left=self.aggregate(left, context) if isinstance(left, Aggregate) else self.reachable(left, context),
-            )
+            right = tuple(self.operand(item, context) for item in node.right)
+            return Compare(self.operand(node.left, context), node.op, right, node.at)
         if isinstance(node, Not):
-            return dataclasses.replace(node, item=self.condition(node.item, context))
+            return Not(self.condition(node.item, context), node.at)
         items = tuple(self.condition(item, context) for item in node.items)
         return And(items, node.at) if isinstance(node, And) else Or(items, node.at)
 
@@ -238,7 +274,8 @@ class _Resolver:
         if not names:
             table = self.find_table(ref.parts)
             what = f"a column is written table.column; '{ref.parts[0]}' is {'a table' if table else 'one word'}"
-            raise self.error(what, ref.at, self.with_table(ref.parts[0], table))
+            hint = self.with_table(ref.parts[0], table) or self.texts.hint(ref)
+            raise self.error(what, ref.at, hint)
         table = self.find_table(names)
         if table is None:
             raise self.unknown_table(names, ref.at)

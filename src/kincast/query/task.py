@@ -33,7 +33,7 @@ class Task:
     """A query that has passed every check.
 
     Attributes:
-        text: the query as written.
+        text: the query as written, with the targets of the project file in place of their names.
         query: its tree, with every name resolved.
         schema: what it was resolved against.
         kind: what is learnt.
@@ -44,6 +44,8 @@ class Task:
         fact_tables: tables whose time range bounds the anchors; empty for static targets.
         history: how far back from an anchor the filters look, by the longest window that has a start; None without.
         warnings: what a user should think about.
+        targets: one task for each of several targets, all with the same instants and filters; empty for a single one.
+            The kind of the whole is that of the first.
     """
 
     text: str
@@ -56,11 +58,35 @@ class Task:
     fact_tables: tuple[str, ...] = ()
     history: Span | None = None
     warnings: tuple[str, ...] = ()
+    targets: tuple[Task, ...] = ()
 
     @property
     def is_static(self) -> bool:
-        """True when the target is a column and not what happens in a window."""
+        """True when the target is a column or a link without a time, and not what happens in a window."""
         return self.window is None
+
+    @property
+    def steps(self) -> int:
+        """Windows in a row that a forecast covers; 1 for every other kind."""
+        modifier = self.query.modifier
+        return modifier.forecast if modifier is not None and modifier.forecast is not None else 1
+
+    @property
+    def step_length(self) -> Span | None:
+        """From one step of a forecast to the next; None for every other kind."""
+        target = self.query.target
+        if self.kind is not TaskKind.FORECASTING or not isinstance(target, Aggregate) or target.window is None:
+            return None
+        return Span(target.window.end - (target.window.start or 0), target.window.unit)
+
+    @property
+    def item_table(self) -> str | None:
+        """Table of the rows that a link leads to; None unless links are predicted."""
+        target = self.query.target
+        if self.kind not in (TaskKind.TEMPORAL_LINK, TaskKind.STATIC_LINK) or not isinstance(target, Aggregate):
+            return None
+        links = self.schema.links_from(target.fact)
+        return next(link.target for link in links if target.column.column.column.name in link.columns)
 
     @property
     def query_line(self) -> str:
@@ -76,7 +102,7 @@ class Task:
     def paths(self) -> dict[str, str]:
         """How each fact table of several hops is reached: table → its foreign keys in words."""
         found: dict[str, str] = {}
-        for part in (self.query.target, self.query.where, self.query.assuming):
+        for part in self.query.parts:
             for aggregate in aggregates(part):
                 if len(aggregate.path) > 1:
                     found[aggregate.fact] = path_words(aggregate)

@@ -21,14 +21,21 @@ Value = bool | int | Decimal | str | datetime | None
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Where a node stands: offsets of its first character and behind its last."""
+    """Where a node stands: offsets of its first character and behind its last.
+
+    Attributes:
+        start: of the first character.
+        end: behind the last.
+        origin: name of the target in the project file whose text it is; empty for the query's own.
+    """
 
     start: int
     end: int
+    origin: str = ""
 
     def to(self, other: At) -> At:
         """From here to the end of another."""
-        return At(self.start, other.end)
+        return At(self.start, other.end, self.origin)
 
 
 class Function(StrEnum):
@@ -43,6 +50,11 @@ class Function(StrEnum):
     LIST_DISTINCT = "LIST_DISTINCT"
     FIRST = "FIRST"
     LAST = "LAST"
+    MEDIAN = "MEDIAN"
+    STDDEV = "STDDEV"
+    QUANTILE = "QUANTILE"
+    EXISTS = "EXISTS"
+    TIME_TO = "TIME_TO"
 
 
 class Op(StrEnum):
@@ -141,8 +153,9 @@ class Aggregate:
 
     Attributes:
         function: which.
-        column: what is aggregated; ``table.*`` for COUNT.
+        column: what is aggregated; ``table.*`` for COUNT, EXISTS and TIME_TO.
         where: which of the rows count.
+        level: of QUANTILE, from 0 to 1.
         window: when; None where it is left out.
         via: foreign keys that settle which way leads to the fact table.
         at: where it stands.
@@ -153,6 +166,7 @@ class Aggregate:
     function: Function
     column: ColumnRef
     where: Condition | None = None
+    level: Decimal | None = None
     window: Window | None = None
     via: tuple[ColumnRef, ...] = ()
     at: At = field(default=At(0, 0), compare=False)
@@ -165,20 +179,47 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
-    """One comparison of an operand with constants.
+class Arithmetic:
+    """Two numbers put together; a division by zero has no value.
 
     Attributes:
-        left: what is compared.
+        sign: one of ``+ - * /``.
+        left: an aggregate, a constant or arithmetic.
+        right: the same.
+        at: where it stands.
+    """
+
+    sign: str
+    left: Operand
+    right: Operand
+    at: At = field(default=At(0, 0), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """One comparison of an operand, with constants or with another operand.
+
+    Attributes:
+        left: what is compared; never a constant.
         op: how.
-        right: none for IS NULL, two for BETWEEN, any number for IN, else one.
+        right: none for IS NULL, two constants for BETWEEN, any number of them for IN, else one operand.
         at: where it stands.
     """
 
     left: Operand
     op: Op
-    right: tuple[Constant, ...] = ()
+    right: tuple[Operand, ...] = ()
     at: At = field(default=At(0, 0), compare=False)
+
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """The constants it compares with; empty when the right side is another operand."""
+        return tuple(item for item in self.right if isinstance(item, Constant))
+
+    @property
+    def sides(self) -> tuple[Operand, ...]:
+        """Both sides, without constants."""
+        return tuple(item for item in (self.left, *self.right) if not isinstance(item, Constant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +246,12 @@ class Or:
     at: At = field(default=At(0, 0), compare=False)
 
 
-Operand = ColumnRef | Aggregate
+Leaf = ColumnRef | Aggregate
+Operand = ColumnRef | Aggregate | Arithmetic | Constant
 Condition = Compare | Not | And | Or
 Target = Operand | Condition
+Key = tuple[Constant, ...]
+"""A key of one or more columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +271,23 @@ class Entity:
 
     Attributes:
         ref: the key column, or the table alone.
+        more: the further key columns, where a key of several is written out.
         keys: the keys to predict for; None for every row.
         at: where it stands.
     """
 
     ref: ColumnRef
-    keys: tuple[Constant, ...] | None = None
+    more: tuple[ColumnRef, ...] = ()
+    keys: tuple[Key, ...] | None = None
     at: At = field(default=At(0, 0), compare=False)
+
+
+class Mode(StrEnum):
+    """What is to be done with a query."""
+
+    PREDICT = "PREDICT"
+    EVALUATE = "EVALUATE"
+    EXPLAIN = "EXPLAIN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +300,9 @@ class Query:
         modifier: how.
         where: which entities, by what is known at the anchor.
         assuming: which entities, by what is assumed of the future.
-        verb: None, ``EVALUATE`` or ``EXPLAIN`` in front of PREDICT.
+        mode: PREDICT, or what stands in front of it: ``EVALUATE`` or ``EXPLAIN``.
+        more: further targets, behind commas.
+        within: the window of WITHIN, kept while it waits for a target named in the project file.
         at: where it stands.
     """
 
@@ -255,21 +311,53 @@ class Query:
     modifier: Modifier | None = None
     where: Condition | None = None
     assuming: Condition | None = None
-    verb: str | None = None
+    mode: Mode = Mode.PREDICT
+    more: tuple[Target, ...] = ()
+    within: Window | None = None
     at: At = field(default=At(0, 0), compare=False)
 
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All targets, the first one first."""
+        return (self.target, *self.more)
 
-def operands(node: Target | None) -> Iterator[Operand]:
-    """The columns and aggregates a target or condition compares, from left to right, without nested filters."""
+    @property
+    def parts(self) -> tuple[Target | None, ...]:
+        """Everything that compares or aggregates: the targets and the two filters."""
+        return (*self.targets, self.where, self.assuming)
+
+
+def leaves(node: Target | None) -> Iterator[Leaf]:
+    """The columns and aggregates of a target or condition, from left to right, without nested filters."""
     if isinstance(node, ColumnRef | Aggregate):
         yield node
     elif isinstance(node, Compare):
-        yield node.left
+        for side in (node.left, *node.right):
+            yield from leaves(side)
+    elif isinstance(node, Arithmetic):
+        yield from leaves(node.left)
+        yield from leaves(node.right)
     elif isinstance(node, Not):
-        yield from operands(node.item)
+        yield from leaves(node.item)
     elif isinstance(node, And | Or):
         for item in node.items:
-            yield from operands(item)
+            yield from leaves(item)
+
+
+def arithmetics(node: Target | None) -> Iterator[Arithmetic]:
+    """Every two numbers put together, outermost first, without nested filters."""
+    if isinstance(node, Arithmetic):
+        yield node
+        yield from arithmetics(node.left)
+        yield from arithmetics(node.right)
+    elif isinstance(node, Compare):
+        for side in (node.left, *node.right):
+            yield from arithmetics(side)
+    elif isinstance(node, Not):
+        yield from arithmetics(node.item)
+    elif isinstance(node, And | Or):
+        for item in node.items:
+            yield from arithmetics(item)
 
 
 def comparisons(node: Target | None) -> Iterator[Compare]:
@@ -285,8 +373,8 @@ def comparisons(node: Target | None) -> Iterator[Compare]:
 
 def aggregates(node: Target | None, nested: bool = True) -> Iterator[Aggregate]:
     """The aggregates of a target or condition, from left to right; each before those nested in its filter."""
-    for operand in operands(node):
-        if isinstance(operand, Aggregate):
-            yield operand
+    for leaf in leaves(node):
+        if isinstance(leaf, Aggregate):
+            yield leaf
             if nested:
-                yield from aggregates(operand.where)
+                yield from aggregates(leaf.where)

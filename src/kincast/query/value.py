@@ -12,9 +12,10 @@ from typing import Any
 
 from sqlglot import exp
 
+from kincast.clock import DAY_US
 from kincast.query.constant import compared_family, is_negative, plain
 from kincast.query.family import Family, column_family, is_number
-from kincast.query.tree import Aggregate, Compare, Function, Op, Value
+from kincast.query.tree import Aggregate, ColumnRef, Compare, Function, Op, Value
 from kincast.schema import Column
 from kincast.source.cast import kept_type
 
@@ -24,7 +25,7 @@ Expression = Any
 _SMALL = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "FLOAT", "DOUBLE"})
 _COMPARISONS = {Op.EQ: exp.EQ, Op.NE: exp.NEQ, Op.LT: exp.LT, Op.LE: exp.LTE, Op.GT: exp.GT, Op.GE: exp.GTE}
 COUNTS = frozenset({Function.COUNT, Function.COUNT_DISTINCT, Function.SUM})
-"""Functions that are 0 where there are no rows; the others have no value there."""
+"""Functions that are 0 where there are no rows."""
 
 
 def name(text: str) -> Expression:
@@ -85,14 +86,35 @@ def constant(value: Value) -> Expression:
     return exp.null() if value is None else text(value)
 
 
-def comparison(node: Compare, left: Expression) -> Expression:
-    """One comparison; of a column's NULL it is false."""
-    is_column = not isinstance(node.left, Aggregate)
+def arithmetic(sign: str, left: Expression, right: Expression) -> Expression:
+    """Two numbers put together; a division by zero is NULL."""
+    left, right = cast(left, "DOUBLE"), cast(right, "DOUBLE")
+    if sign == "/":
+        return exp.paren(exp.Div(this=left, expression=exp.Nullif(this=right, expression=exp.Literal.number(0))))
+    return exp.paren({"+": exp.Add, "-": exp.Sub, "*": exp.Mul}[sign](this=left, expression=right))
+
+
+def days_between(start: Expression, end: Expression) -> Expression:
+    """Days from one timestamp to another."""
+    edges = [exp.Anonymous(this="epoch_us", expressions=[edge]) for edge in (end, start)]
+    length = cast(exp.paren(exp.Sub(this=edges[0], expression=edges[1])), "DOUBLE")
+    return exp.paren(exp.Div(this=length, expression=cast(exp.Literal.number(DAY_US), "DOUBLE")))
+
+
+def comparison(node: Compare, left: Expression, right: Expression | None = None) -> Expression:
+    """One comparison; of a column's NULL it is false.
+
+    Args:
+        node: which.
+        left: its left side.
+        right: its right side, where that is not constant.
+    """
+    is_column = isinstance(node.left, ColumnRef)
     if node.op in (Op.IS_NULL, Op.IS_NOT_NULL):
         missing = exp.Is(this=left, expression=exp.null())
         return exp.Not(this=missing) if node.op is Op.IS_NOT_NULL else missing
     family = compared_family(node)
-    values = [constant(plain(item.value, family)) for item in node.right]
+    values = [constant(plain(item.value, family)) for item in node.constants] if right is None else [right]
     if node.op in _COMPARISONS:
         result = _COMPARISONS[node.op](this=left, expression=values[0])
     else:
@@ -113,7 +135,7 @@ def _positive(node: Compare, left: Expression, values: list[Expression]) -> Expr
     if node.op in functions:
         return exp.Anonymous(this=functions[node.op], expressions=[left, values[0]])
     listed = isinstance(node.left, Aggregate) and node.left.function is Function.LIST_DISTINCT
-    listed = listed or (not isinstance(node.left, Aggregate) and column_family(node.left.column.column) is Family.LIST)
+    listed = listed or (isinstance(node.left, ColumnRef) and column_family(node.left.column.column) is Family.LIST)
     return exp.Anonymous(this="list_contains" if listed else "contains", expressions=[left, values[0]])
 
 
@@ -125,6 +147,8 @@ def aggregate(node: Aggregate, value: Expression | None, row: Expression) -> Exp
         value: the aggregated value; None for ``table.*``.
         row: the row number, which orders rows by time and then by key.
     """
+    if node.function is Function.EXISTS:
+        return exp.GT(this=exp.Count(this=exp.Star()), expression=exp.Literal.number(0))
     if value is None:
         return exp.Count(this=exp.Star())
     if node.function is Function.COUNT:
@@ -135,6 +159,11 @@ def aggregate(node: Aggregate, value: Expression | None, row: Expression) -> Exp
         return exp.Sum(this=cast(value, "DOUBLE"))
     if node.function is Function.AVG:
         return exp.Avg(this=cast(value, "DOUBLE"))
+    if node.function is Function.STDDEV:
+        return exp.StddevSamp(this=cast(value, "DOUBLE"))
+    if node.function in (Function.MEDIAN, Function.QUANTILE):
+        level = exp.Literal.number("0.5" if node.level is None else format(node.level, "f"))
+        return exp.PercentileCont(this=cast(value, "DOUBLE"), expression=level)
     if node.function is Function.LIST_DISTINCT:
         present = exp.Where(this=exp.Not(this=exp.Is(this=value.copy(), expression=exp.null())))
         return exp.Filter(this=exp.ArrayAgg(this=exp.Distinct(expressions=[value])), expression=present)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from kincast import __version__
-from kincast.errors import DataError
+from kincast.errors import DataError, TrainError
 from kincast.feature.fit import fit_features
 from kincast.feature.store import FeatureStore, open_features
 from kincast.graph.snapshot import Snapshot
@@ -26,6 +26,7 @@ from kincast.progress import Progress, silent
 from kincast.project import Project, TaskSettings
 from kincast.query.compile import compile_task
 from kincast.query.labels import Labels, make_labels, read_labels
+from kincast.query.print import print_node
 from kincast.query.task import Task
 from kincast.registry.version import Metrics, Version, VersionInfo, save_version
 from kincast.sample.batch import Seeds
@@ -82,7 +83,7 @@ def train_task(
     Raises:
         QueryError: the query does not fit the schema.
         DataError: the rows do not give labels to learn from.
-        TrainError: training diverged.
+        TrainError: the kind of task is not trainable yet, or training diverged.
         StorageError: the disk refused.
     """
     limit_threads()
@@ -95,7 +96,7 @@ def train_task(
     comparison = compare(snapshot, prepared, network, loader, settings, progress)
     info = VersionInfo(
         task=name,
-        query=settings.query,
+        query=prepared.task.text,
         kind=prepared.task.kind.value,
         entity=prepared.task.entity,
         classes=prepared.labels.classes,
@@ -123,7 +124,13 @@ def train_task(
 
 def prepare(project: Project, settings: TaskSettings, snapshot: Snapshot, progress: Progress = silent) -> Prepared:
     """Labels, features and objective of a task."""
-    task = compile_task(settings.query, snapshot.schema)
+    task = compile_task(settings.query, snapshot.schema, project.targets)
+    if task.targets:
+        names = ", ".join(print_node(target) for target in task.query.targets)
+        raise TrainError(f"several targets in one model are not trainable yet: {names}", hint="write a task for each")
+    if task.kind not in HEURISTICS:
+        hint = "its labels can be made and looked at: kincast explain"
+        raise TrainError(f"{task.kind.words} is not trainable yet", where=task.query_line, hint=hint)
     progress("compute labels", 0, 1)
     with snapshot.open_tables() as tables:
         if settings.labels is not None:

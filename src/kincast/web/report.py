@@ -13,6 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from kincast.clock import format_instant
+from kincast.query.highlight import highlight
 from kincast.query.task import TaskKind
 from kincast.report import Verdict
 from kincast.schema import Schema
@@ -129,7 +130,8 @@ def render_report(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, instant=format_instant, metric=lambda name: METRIC_NAMES.get(name, name))
+    environment.filters.update(number=number, instant=format_instant, pieces=highlight)
+    environment.filters["metric"] = lambda name: METRIC_NAMES.get(name, name)
     entities = frozenset(str(task.version["entity"]) for task in page.tasks if task.version)
     return environment.get_template("report.html").render(
         page=page,
