@@ -128,3 +128,9 @@ def test_weights_and_further_columns_are_kept(tiny: Tables, tmp_path: Path, suff
 def test_weights_that_are_none_are_refused(tiny: Tables, tmp_path: Path, weight: list[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_labels(task(COUNT), tiny, written(tmp_path, [1, 2, 3, 4], weight=weight), SplitSettings())
+
+
+def test_splits_against_the_order_of_time_are_refused(tiny: Tables, tmp_path: Path) -> None:
+    path = written(tmp_path, [1, 2, 3, 4], split=["validation", "test", "train", "test"])
+    with pytest.raises(DataError, match="newest train label, of 2024-06-01, is later than the newest validation label"):
+        read_labels(task(COUNT), tiny, path, SplitSettings())

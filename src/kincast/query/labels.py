@@ -362,10 +362,26 @@ def read_labels(task: Task, tables: Tables, path: Path, split: SplitSettings) ->
 
     Raises:
         DataError: it cannot be read, lacks a column, has nulls, unknown keys, the same entity twice at an instant,
-            entities before they exist, or unreadable values; with the count and three samples.
+            entities before they exist, or unreadable values; with the count and three samples; or its splits are
+            not in the order of time.
     """
     table = label_columns(task, tables, path, split)
     found = encode(task, table.target)
     labels = labels_of(task, found, table, split)
     check_labels(labels, str(path))
+    _check_order(labels, str(path))
     return labels
+
+
+def _check_order(labels: Labels, where: str) -> None:
+    """Refuse splits that are not in the order of time: a model would be judged on what came before its training."""
+    for earlier, later in ((0, 1), (1, 2)):
+        before, after = labels.of(earlier).as_of_us, labels.of(later).as_of_us
+        if len(before) and len(after) and before.max() > after.max():
+            names = [SPLITS[split] for split in (earlier, later)]
+            raise DataError(
+                f"the newest {names[0]} label, of {format_instant(int(before.max()))}, is later than the newest "
+                f"{names[1]} label, of {format_instant(int(after.max()))}",
+                where=where,
+                hint="split by time: train before validation before test",
+            )
