@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 JOBS ?= 2
 
-.PHONY: help venv demo test check format tree reference clean
+.PHONY: help venv demo test check bench format tree reference clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ check: $(DEV) ## style, types, layers, sizes, import times and the tree in the R
 	$(BIN)/python tools/check_budgets.py
 	$(BIN)/python tools/make_tree.py --check README.md
 	$(BIN)/python tools/make_settings.py --check
+
+bench: $(RUNTIME) ## the published Formula 1 tasks, three seeds; needs shared/data/f1 beside the checkout
+	$(BIN)/python benchmarks/f1/run.py
 
 format: $(DEV) ## put the code into the project's style
 	$(BIN)/ruff check --fix .
