@@ -13,9 +13,10 @@ from kincast.clock import format_instant, parse_instant
 from kincast.errors import KeyNotFoundError, VersionError
 from kincast.graph.build import build_snapshot
 from kincast.graph.snapshot import Snapshot
+from kincast.model.score import InputLoader
 from kincast.predict.batch import predict_all
 from kincast.predict.online import Predictor
-from kincast.project import Project, TaskSettings
+from kincast.project import ModelSettings, Project, TaskSettings
 from kincast.registry.version import Version
 from kincast.source.open import open_source
 from kincast.train.run import train_task
@@ -78,7 +79,8 @@ def test_the_future_moves_no_bit(
     scores = []
     for one in (snapshot, other):
         predictor = Predictor.load(version, one, tmp_path / f"features-{one.id}")
-        predictor.loader = predictor.loader.with_settings(type(project.tasks["buys"].model).model_validate(model))
+        features = predictor.loader.features
+        predictor.loader = InputLoader(one, features, ModelSettings.model_validate(model), seed=0, num_threads=1)
         scores.append(predictor.predict_rows(rows, np.full(len(rows), AS_OF)).scores)
     assert (scores[0] == scores[1]).all()
 

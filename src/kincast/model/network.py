@@ -86,11 +86,6 @@ class Network(nn.Module):
         return Scores(self.head(embeddings), embeddings)
 
 
-def count_parameters(network: nn.Module) -> int:
-    """Number of trained weights."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def weights_of(network: nn.Module) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
     """A copy of all weights as NumPy arrays by name."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in network.state_dict().items()}

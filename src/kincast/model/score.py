@@ -46,21 +46,13 @@ class InputLoader:
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
         self._fixed = self._sampler(None)
 
-    def with_settings(self, settings: ModelSettings) -> InputLoader:
-        """The same over other fanouts or another strategy."""
-        return InputLoader(self.snapshot, self.features, settings, self.seed, self.num_threads)
-
-    def inputs(self, seeds: Seeds) -> Inputs:
-        """Inputs of the seeds in one batch, with neighbours that depend on the rows alone."""
-        return make_inputs(self._fixed.sample(seeds), self.features)
-
     def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
         """Inputs of all seeds, in order, prepared ahead.
 
         Args:
             seeds: all of them.
             batch_size: seeds per batch.
-            redraw: another number, other neighbours where they are drawn; None as ``inputs`` does it.
+            redraw: another number, other neighbours where they are drawn; None for those that depend on the row alone.
         """
         sampler = self._fixed if redraw is None else self._sampler(redraw)
         threads = self.num_threads if len(seeds) > batch_size else 0
