@@ -1,7 +1,7 @@
 """Fuzz the query compiler, guided by coverage: whatever the text, a task or a QueryError, and within a second.
 
     pip install atheris
-    python tests/fuzz/fuzz_query.py -runs=10000000 NEW_INPUTS_FOLDER tests/fuzz/corpus
+    python tests/fuzz/fuzz_query.py -runs=10000000 -dict=tests/fuzz/query.dict NEW_INPUTS_FOLDER tests/fuzz/corpus
 
 The folder that comes first takes the inputs that reach new code.
 """

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+TARGETS = {
+    "churn": "COUNT(orders.*) = 0",
+    "growth": "SUM(orders.amount, 0, 30, days) > SUM(orders.amount, -30, 0, days)",
+    "basket": "LIST_DISTINCT(orders.product_id) RANK TOP 12",
+}
+"""The targets that the project file of the cases names."""
+
 FOLDER = Path(__file__).resolve().parents[1] / "cases" / "query"
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 
 import pytest
-from tests.query.cases import Case, read_cases
+from tests.query.cases import TARGETS, Case, read_cases
 
 from kincast.clock import format_instant, parse_instant
 from kincast.errors import QueryError
@@ -21,11 +21,6 @@ from kincast.source.tables import Tables
 from kincast.testing.tiny import tiny_schema
 
 SCHEMA = tiny_schema()
-TARGETS = {
-    "churn": "COUNT(orders.*) = 0",
-    "growth": "SUM(orders.amount, 0, 30, days) > SUM(orders.amount, -30, 0, days)",
-    "basket": "LIST_DISTINCT(orders.product_id) RANK TOP 12",
-}
 
 
 @pytest.mark.parametrize("case", read_cases("accepted.txt"), ids=str)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.query.cases import read_cases
+from tests.query.cases import TARGETS, read_cases
 
 from kincast.clock import parse_instant
 from kincast.errors import QueryError
@@ -136,22 +136,25 @@ def _sorted(task: Task, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return sorted(found, key=lambda row: row[:2])
 
 
-def _queries() -> list[str]:
-    examples = [case.query for case in read_cases("examples.txt") if "static_link" not in case.arrow]
-    return [*examples, *MORE]
+def _tasks(schema: Schema) -> list[Task]:
+    """Every example, every form that goes beyond the dialect, and some more; of several targets each."""
+    cases = [case for name in ("examples.txt", "beyond.txt") for case in read_cases(name)]
+    queries = [case.query for case in cases if "static_link" not in case.arrow] + list(MORE)
+    tasks = [compile_task(query, schema, TARGETS) for query in queries]
+    return [each for task in tasks for each in task.targets or (task,)]
 
 
 def test_every_example_gives_the_same_labels(shop: Shop) -> None:
     connection = shop.tables.connect()
     full = 0
-    for query in _queries():
-        task = compile_task(query, shop.tables.schema)
+    tasks = _tasks(shop.tables.schema)
+    for task in tasks:
         as_of = static_as_of(task, shop.tables)
         ours = connection.execute(label_sql(task, ANCHORS, as_of)).fetchall()
         theirs = shop.postgres(label_sql(task, ANCHORS, as_of, dialect="postgres"))
-        assert _sorted(task, theirs) == _sorted(task, ours), query
+        assert _sorted(task, theirs) == _sorted(task, ours), task.text
         full += bool(ours)
-    assert full >= len(_queries()) - 3  # the comparison is of something
+    assert full >= len(tasks) - 3  # the comparison is of something
 
 
 def test_rows_are_numbered_as_in_the_snapshot(shop: Shop) -> None:

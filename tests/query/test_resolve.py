@@ -42,7 +42,7 @@ def test_several_foreign_keys_must_be_settled() -> None:
     with pytest.raises(QueryError) as caught:
         compile_task("PREDICT COUNT(games.*, 0, 9, days) FOR EACH teams.id", SCHEMA)
     assert caught.value.what == "2 ways lead from games to teams: (games.home) or (games.away)"
-    assert caught.value.hint == "settle it: COUNT(games.*, 0, 9, days) VIA games.home"
+    assert caught.value.hint == "settle it: COUNT(games.*, 0, 9, days) followed by VIA games.home or VIA games.away"
     task = compile_task("PREDICT COUNT(games.*, 0, 9, days) via GAMES.away FOR EACH teams.id", SCHEMA)
     assert print_query(task.query) == "PREDICT COUNT(games.*, 0, 9, days) VIA games.away FOR EACH teams.id"
 

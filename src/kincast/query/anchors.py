@@ -261,9 +261,8 @@ class _Plan:
         cut = len(anchors.train) - len(train)
         if not cut:
             return anchors
-        note = (
-            f"{cut} training windows are left out: their filters look back {self.task.history}, before the first fact"
-        )
+        windows = "1 training window is" if cut == 1 else f"{cut:,} training windows are"
+        note = f"{windows} left out: the filters look back {self.task.history}, before the first fact"
         return Anchors(train, anchors.validation, anchors.test, (*anchors.notes, note))
 
     def too_short(self, name: str) -> DataError:

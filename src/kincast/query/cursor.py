@@ -91,6 +91,14 @@ class Cursor:
         close = get_close_matches(self.token.value.upper(), words, n=1, cutoff=0.6)
         return f"did you mean {close[0]}?" if close and self.token.kind is Kind.WORD else None
 
+    def hyphenated(self) -> str | None:
+        """How to write a name with a hyphen, where the next token is a hyphen right between two words."""
+        before, sign, behind = self.tokens[max(self.index - 1, 0)], self.token, self.ahead
+        words = before.kind is Kind.WORD and behind.kind is Kind.WORD
+        if not (sign.is_symbol("-") and words and before.end == sign.start and sign.end == behind.start):
+            return None
+        return f'a name with a hyphen is written in double quotes: "{before.value}-{behind.value}"'
+
     def nest(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:

@@ -241,9 +241,9 @@ def _warnings(labels: Labels, splits: tuple[SplitSummary, ...]) -> Iterator[str]
             yield f"the {part.name} split has few labels ({part.num_rows}): its metrics will be rough"
         if part.rate in (0.0, 1.0) or (labels.lists is None and len(part.classes) == 1):
             yield f"the {part.name} split has only one class: ranking metrics are undefined there"
-        elif part.rate is not None and not RARE <= part.rate <= 1 - RARE:
-            yield f"{part.rate:.2%} of the {part.name} labels are positive: consider class weights"
     train, _, test = splits
+    if train.rate not in (None, 0.0, 1.0) and not RARE <= train.rate <= 1 - RARE:
+        yield f"{train.rate:.2%} of the training labels are positive: consider class weights"
     if train.num_anchors == 1:
         yield "there is only one training window: set a shorter step to get more"
     if train.rate is not None and test.rate is not None:

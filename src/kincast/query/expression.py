@@ -122,6 +122,9 @@ class Expression(Cursor):
         start = self.token.start
         left = part()
         while self.token.is_symbol(*signs, "%"):
+            hyphenated = self.hyphenated() if isinstance(left, ColumnRef) and is_name(left) else None
+            if hyphenated is not None:
+                raise self.error_at("there is no arithmetic of single words", left.at, hyphenated)
             token = self.take()
             if token.value == "%":
                 raise self.error("there is no remainder; arithmetic is + - * /", token)
@@ -206,7 +209,8 @@ class Expression(Cursor):
         column = self.ref("a column")
         if not column.star and self.token.is_symbol("+", "-", "*", "/", "%"):
             what = f"{function} takes one column; arithmetic stands outside of it"
-            raise self.error(what, hint=f"such as {function}(…) {self.token.value} {function}(…)")
+            hint = self.hyphenated() or f"such as {function}(…) {self.token.value} {function}(…)"
+            raise self.error(what, hint=hint)
         where = self.condition("WHERE") if self.word("WHERE") else None
         level = self.level() if function is Function.QUANTILE else None
         window = self.window() if self.symbol(",") else None

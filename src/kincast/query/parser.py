@@ -64,7 +64,7 @@ class _Parser(Expression):
             order: str | None = self.similar(("WHERE", "ASSUMING", "AND", "OR"))
             if self.token.is_word(*CLAUSES):
                 order = "the order is PREDICT … FOR EACH … WHERE … ASSUMING …, each once"
-            order = SQL_WORDS.get(self.token.value.upper(), order)
+            order = SQL_WORDS.get(self.token.value.upper(), order) or self.hyphenated()
             raise self.error(f"the query should end here; {self.found()}", hint=order)
         if within:
             targets = self.give_window(targets, within)

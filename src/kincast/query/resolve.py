@@ -106,7 +106,7 @@ class _Resolver:
         if table is None:
             table, column = self.column(ref)
             if not table.key:
-                raise self.error(f"table {table.name} has no primary key, so its rows cannot be predicted for", ref.at)
+                raise self.keyless(table, ref.at)
             own = ", ".join(table.key)
             if len(table.key) > 1:
                 hint = f"its key is ({own}): write FOR EACH {_spelt(table.name)}"
@@ -115,7 +115,7 @@ class _Resolver:
                 hint = f"did you mean {_spelt(table.name)}.{own}?"
                 raise self.error(f"{table.name}.{column.name} is not the primary key of {table.name}", ref.at, hint)
         if not table.key:
-            raise self.error(f"table {table.name} has no primary key, so its rows cannot be predicted for", ref.at)
+            raise self.keyless(table, ref.at)
         for key in entity.keys or ():
             if len(key) != len(table.key):
                 shape = f"({', '.join(table.key)})" if len(table.key) > 1 else f"one value of {table.key[0]}"
@@ -123,6 +123,12 @@ class _Resolver:
         tail = table.key if len(table.key) == 1 else ()
         spelt = dataclasses.replace(ref, parts=(*_parts(table.name), *tail))
         return dataclasses.replace(entity, ref=spelt, more=()), table
+
+    def keyless(self, table: Table, at: At) -> QueryError:
+        what = f"table {table.name} has no primary key, so its rows cannot be predicted for"
+        with_key = [other.name for other in self.schema if other.key]
+        hint = f"give it a key in the schema card; tables with a key: {', '.join(with_key[:12]) or 'none'}"
+        return self.error(what, at, hint)
 
     def written_key(self, entity: Entity) -> Table:
         """The table whose key columns are written out, in any order only where no keys are listed."""
@@ -203,7 +209,8 @@ class _Resolver:
         choices = direct or paths
         if len(choices) > 1:
             what = f"{len(choices)} ways lead from {fact.name} to {context.name}: {_ways(choices)}"
-            hint = f"settle it: {print_node(dataclasses.replace(node, via=()))} VIA {_way(choices[0])}"
+            written = print_node(dataclasses.replace(node, via=()))
+            hint = f"settle it: {written} followed by {' or '.join(f'VIA {_way(choice)}' for choice in choices[:4])}"
             raise self.error(what, node.at, hint)
         return choices
 
