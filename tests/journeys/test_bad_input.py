@@ -68,7 +68,7 @@ def test_an_unknown_setting_is_named(kincast: Kincast, project: Path) -> None:
 
 
 def test_a_query_typo_is_underlined(kincast: Kincast, project: Path) -> None:
-    said = kincast("explain", "--query", QUERY.replace("orders", "oders"))
+    said = kincast("query", "run", "EXPLAIN " + QUERY.replace("orders", "oders"))
     _refused(said, 2, "oders", "^^^^^", "orders")
 
 
@@ -98,7 +98,7 @@ def test_no_time_column(kincast: Kincast, home: Path) -> None:
     assert kincast("init", "timeless.duckdb").code == 0
     assert kincast("build").code == 0
     query = "PREDICT COUNT(visits.*, 0, 30, days) = 0 FOR EACH people.id"
-    _refused(kincast("explain", "--query", query), 2, "visits", "time")
+    _refused(kincast("query", "run", f"EXPLAIN {query}"), 2, "visits", "time")
 
 
 def test_no_positive_label(kincast: Kincast, project: Path) -> None:

@@ -19,7 +19,7 @@ from kincast.query.anchors import make_anchors
 from kincast.query.block import Plan, make_blocks
 from kincast.query.compile import compile_task
 from kincast.query.encode import encode
-from kincast.query.labels import label_sql, make_labels, write_labels
+from kincast.query.labels import label_sql, make_labels
 from kincast.query.statement import rests_on_one_count
 from kincast.query.task import TaskKind
 from kincast.source.tables import Tables
@@ -88,7 +88,8 @@ def test_one_count_is_filled_in_and_others_are_not() -> None:
 def test_a_killed_run_goes_on(tiny: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block, "MAX_GRID", 200)
     task = compile_task(COUNT, tiny_schema())
-    home, count = write_labels(task, tiny, SplitSettings(), tmp_path)
+    count = len(make_labels(task, tiny, SplitSettings(), tmp_path))
+    (home,) = tmp_path.iterdir()
     files = sorted(home.iterdir())
     assert [file.name for file in files[:2]] == ["block-00000.parquet", "block-00001.parquet"]
     whole = make_labels(task, tiny, SplitSettings())
@@ -110,7 +111,7 @@ def test_a_block_that_cannot_be_made_leaves_nothing(
 
     monkeypatch.setattr("pyarrow.parquet.write_table", fail)
     with pytest.raises(KeyboardInterrupt):
-        write_labels(compile_task(COUNT, tiny_schema()), tiny, SplitSettings(), tmp_path)
+        make_labels(compile_task(COUNT, tiny_schema()), tiny, SplitSettings(), tmp_path)
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from kincast.errors import DataError
 from kincast.project import SplitSettings
 from kincast.query.compile import compile_task
 from kincast.query.explain import explain
-from kincast.query.labels import Labels, make_labels
+from kincast.query.labels import make_labels
 from kincast.query.task import Task, TaskKind
 from kincast.schema import Schema
 from kincast.source.open import open_source
@@ -171,22 +170,6 @@ def test_each_link_without_a_time_is_in_one_split(timeless: Tables) -> None:
     assert other.of(2).target.sum() != labels.of(2).target.sum() or list(other.rows) != list(labels.rows)
     whole = make_labels(checked, timeless, SplitSettings(family="random"))
     assert len(whole) == len(np.unique(whole.rows))  # every link of a row in the same split
-
-
-@pytest.mark.parametrize(
-    "query", [f"{CHANNELS} CLASSIFY FOR EACH customers", f"{PRODUCTS} RANK TOP 3 FOR EACH customers", WEEKS]
-)
-def test_parquet_round_trip_of_lists(tiny: Tables, tmp_path: Path, query: str) -> None:
-    labels = make_labels(task(query), tiny, SplitSettings())
-    part = labels.of(0)
-    part.to_parquet(tmp_path / "labels.parquet")
-    found = Labels.from_parquet(tmp_path / "labels.parquet")
-    assert part.lists is not None
-    assert found.lists is not None
-    assert np.array_equal(found.lists.offsets, part.lists.offsets)
-    assert np.array_equal(found.lists.items, part.lists.items, equal_nan=True)
-    assert (found.item_table, found.classes, found.kind) == (part.item_table, part.classes, part.kind)
-    assert np.array_equal(found.rows, part.rows)
 
 
 def test_explained_in_words(tiny: Tables, timeless: Tables) -> None:

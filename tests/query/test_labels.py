@@ -14,7 +14,7 @@ from kincast.clock import DAY_US, parse_instant
 from kincast.errors import DataError, KeyNotFoundError
 from kincast.project import SplitSettings
 from kincast.query.compile import compile_task
-from kincast.query.labels import Labels, find_rows, make_labels, prediction_seeds, read_labels
+from kincast.query.labels import find_rows, make_labels, prediction_seeds, read_labels
 from kincast.query.split import split_by_dates, split_by_time
 from kincast.query.task import Task, TaskKind
 from kincast.source.tables import Tables
@@ -26,11 +26,6 @@ CHURN = "COUNT(orders.*, 0, 30, days) = 0 FOR EACH customers.customer_id"
 
 def task(query: str = CHURN) -> Task:
     return compile_task(f"PREDICT {query}", SCHEMA)
-
-
-def same(a: Labels, b: Labels) -> bool:
-    columns = all(np.array_equal(getattr(a, n), getattr(b, n)) for n in ("rows", "as_of_us", "target", "split"))
-    return columns and (a.entity, a.kind, a.classes, a.freeze_us) == (b.entity, b.kind, b.classes, b.freeze_us)
 
 
 def test_labels_are_in_order_and_split_by_anchor(tiny: Tables) -> None:
@@ -56,24 +51,6 @@ def test_freeze_hides_later_facts(tiny: Tables) -> None:
         labels.visible_us[labels.as_of_us < labels.visible_us.max()],
         labels.as_of_us[labels.as_of_us < labels.visible_us.max()],
     )
-
-
-@pytest.mark.parametrize(
-    "query", [CHURN, "LAST(orders.channel, 0, 30, days) FOR EACH customers", "customers.age FOR EACH customers"]
-)
-def test_parquet_round_trip(tiny: Tables, tmp_path: Path, query: str) -> None:
-    labels = make_labels(task(query), tiny, SplitSettings(freeze="2024-06-01"))
-    labels.to_parquet(tmp_path / "labels.parquet")
-    assert same(Labels.from_parquet(tmp_path / "labels.parquet"), labels)
-    assert [path.name for path in tmp_path.iterdir()] == ["labels.parquet"]
-
-
-def test_a_file_that_is_no_label_file_is_refused(tmp_path: Path) -> None:
-    pa.parquet.write_table(pa.table({"row": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(DataError, match="is not a label file"):
-        Labels.from_parquet(tmp_path / "other.parquet")
-    with pytest.raises(DataError, match="is not a label file"):
-        Labels.from_parquet(tmp_path / "none.parquet")
 
 
 def test_classes_are_sorted_and_codes_point_at_them(tiny: Tables) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -109,12 +108,6 @@ def test_weights_and_further_columns_are_kept(tiny: Tables, tmp_path: Path, suff
     train = labels.of(0)
     assert train.weight is not None
     assert list(train.weight) == [0.5, 1.0]
-    labels.to_parquet(tmp_path / "kept.parquet")
-    again = Labels.from_parquet(tmp_path / "kept.parquet")
-    assert again.weight is not None
-    assert again.extra is not None
-    assert np.array_equal(again.weight, labels.weight)
-    assert again.extra["Source"].to_pylist() == ["x", "y", "x", "z"]
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,14 @@ def test_resuming_after_a_kill_gives_the_same_weights(
     monkeypatch.setattr(Trainer, "_step", dying)
     with pytest.raises(KeyboardInterrupt):
         train_task(project, "buys", snapshot=snapshot)
+    assert list(project.work.rglob("block-*.parquet"))
     monkeypatch.setattr(Trainer, "_step", step)
     taken: list[int] = []
     monkeypatch.setattr(Trainer, "_step", lambda self, *a: (taken.append(1), step(self, *a))[1])
     again = train_task(project, "buys", snapshot=snapshot, resume=True)
     assert all((again.weights()[name] == array).all() for name, array in version.weights().items())
-    num_labels = len(prepare(project, project.tasks["buys"], snapshot).labels.of(0).rows)
+    assert not list(project.work.rglob("block-*.parquet"))  # what a killed run left of the labels is used and goes
+    num_labels = len(prepare(project, "buys", snapshot).labels.of(0).rows)
     assert len(taken) + stop_after == len(again.features["epochs"]) * math.ceil(num_labels / TRAIN["batch_size"])
 
 
@@ -99,6 +101,7 @@ def test_a_kind_without_an_objective_is_refused_before_any_work(
     target = f"COUNT({link.table}.*, 0, 7, days)" if "FORECAST" in modifier else listed
     query = f"{target} {modifier} FOR EACH {link.target}"
     settings = project.task("buys")[1].model_copy(update={"query": f"PREDICT {query}"})
+    project = project.model_copy(update={"tasks": {"more": settings}})
     monkeypatch.setattr(type(snapshot), "open_tables", lambda _: pytest.fail("work was done"))
     with pytest.raises(TrainError, match="is not trainable yet"):
-        prepare(project, settings, snapshot)
+        prepare(project, "more", snapshot)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from kincast.cli.console import Console, amount
 from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption
+
+if TYPE_CHECKING:
+    from kincast.cli.workspace import Workspace
+    from kincast.graph.snapshot import Snapshot
 
 
 def build(project: ProjectOption = HERE, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
@@ -18,12 +23,8 @@ def build(project: ProjectOption = HERE, as_json: JsonOption = False, quiet: Qui
 
     console = Console(as_json=as_json, quiet=quiet)
     workspace = Workspace.open(project)
-
-    from kincast.graph.build import build_snapshot
-
     start = time.perf_counter()
-    with workspace.timed("build"), console.progress() as progress:
-        snapshot = build_snapshot(workspace.source(), workspace.schema(), workspace.project.snapshots, progress)
+    snapshot = build_current(console, workspace)
     seconds = time.perf_counter() - start
     rows = {name: table.num_rows for name, table in snapshot.tables.items()}
     edges = {str(link.link): int(link.rows.size) for link in snapshot.links}
@@ -33,3 +34,11 @@ def build(project: ProjectOption = HERE, as_json: JsonOption = False, quiet: Qui
     total = amount(sum(rows.values()), "row")
     console.say(f"snapshot {snapshot.id}: {total}, the latest of {until}, in {seconds:.1f} s")
     console.result({"snapshot": snapshot.id, "rows": rows, "edges": edges, "until": until, "seconds": seconds})
+
+
+def build_current(console: Console, workspace: Workspace) -> Snapshot:
+    """Build the snapshot of the workspace's database and make it current."""
+    from kincast.graph.build import build_snapshot
+
+    with workspace.timed("build"), console.progress() as progress:
+        return build_snapshot(workspace.source(), workspace.schema(), workspace.project.snapshots, progress)

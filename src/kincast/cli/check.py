@@ -44,16 +44,12 @@ def giveaways(workspace: Workspace, task: str, snapshot: Snapshot) -> Report:
         DataError: the rows give no labels for it.
     """
     from kincast.query.compile import compile_task
-    from kincast.query.labels import make_labels, read_labels
     from kincast.train.giveaway import find_giveaways
+    from kincast.train.run import task_labels
 
     _, settings = workspace.project.task(task)
     checked = compile_task(settings.query, snapshot.schema, workspace.project.targets)
-    with snapshot.open_tables() as tables:
-        if settings.labels is not None:
-            labels = read_labels(checked, tables, workspace.project.folder / settings.labels, settings.split)
-        else:
-            labels = make_labels(checked, tables, settings.split)
+    labels = task_labels(workspace.project, task, checked, snapshot)
     return find_giveaways(snapshot, checked, labels)
 
 

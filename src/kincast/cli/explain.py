@@ -1,42 +1,41 @@
-"""Explain: what a query means, its label SQL, its instants and its label rate, without training."""
+"""Explain: what a task's query means, its label SQL, its instants and its label rate, without training."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from kincast.cli.console import Console
 from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument
 
+if TYPE_CHECKING:
+    from kincast.cli.workspace import Workspace
+    from kincast.query.task import Task
+
 
 def explain(
     task: TaskArgument = None,
-    query: Annotated[
-        str | None, typer.Option("--query", help='Explain this instead: "PREDICT ... FOR EACH ...".')
-    ] = None,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what a query means, without training."""
+    """Say what a query means, without training.
+
+    Of a query that is no task yet: kincast query run "EXPLAIN PREDICT ...".
+    """
     from kincast.cli.workspace import Workspace
-    from kincast.project import SplitSettings
 
     console = Console(as_json=as_json, quiet=quiet)
     workspace = Workspace.open(project)
+    name, _, checked = workspace.task(task)
+    explain_task(console, workspace, name, checked)
 
-    from kincast.query.compile import compile_task
-    from kincast.query.explain import explain as explain_task
 
-    if query is None:
-        name, settings, checked = workspace.task(task)
-        split = settings.split
-    else:
-        name, split, checked = None, SplitSettings(), compile_task(query, workspace.schema(), workspace.project.targets)
+def explain_task(console: Console, workspace: Workspace, name: str, task: Task) -> None:
+    """Show what a task of the workspace means, and note it for the report."""
+    from kincast.query.explain import explain as explain_query
+
     with console.progress() as progress, workspace.tables(progress) as tables:
-        found = explain_task(checked, tables, split)
-    if name is not None:
-        workspace.note(f"explain/{name}", found.as_dict())
+        found = explain_query(task, tables, workspace.project.tasks[name].split)
+    workspace.note(f"explain/{name}", found.as_dict())
     console.say(found.as_text())
     console.result(found.as_dict())

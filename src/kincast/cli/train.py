@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kincast.cli.console import Console
 from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument
+
+if TYPE_CHECKING:
+    from kincast.cli.workspace import Workspace
+    from kincast.registry.version import Version
 
 
 def train(
@@ -18,17 +22,23 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train a graph neural network and its baselines."""
-    from kincast.cli.check import giveaways, show_report
-    from kincast.cli.evaluate import show_metrics
     from kincast.cli.workspace import Workspace
-    from kincast.report import Verdict
 
     console = Console(as_json=as_json, quiet=quiet)
     workspace = Workspace.open(project)
+    name, _ = workspace.project.task(task)
+    version = train_version(console, workspace, name, resume=resume)
+    console.say(f"version {version.info.id}, its weights from epoch {version.info.best_epoch}; next: kincast evaluate")
+    console.result(version.info.as_dict())
 
+
+def train_version(console: Console, workspace: Workspace, name: str, *, resume: bool = False) -> Version:
+    """Train a task of the workspace, register the version as its challenger, and show how it did."""
+    from kincast.cli.check import giveaways, show_report
+    from kincast.cli.evaluate import show_metrics
+    from kincast.report import Verdict
     from kincast.train.run import train_task
 
-    name, _ = workspace.project.task(task)
     snapshot = workspace.snapshot()
     suspicious = giveaways(workspace, name, snapshot)
     workspace.note(f"giveaway/{name}", suspicious.as_dict())
@@ -40,5 +50,4 @@ def train(
     registry.register(version)
     registry.set(name, "challenger", version.info.id)
     show_metrics(console, version.info, "validation")
-    console.say(f"version {version.info.id}, its weights from epoch {version.info.best_epoch}; next: kincast evaluate")
-    console.result(version.info.as_dict())
+    return version

@@ -112,18 +112,6 @@ def make_blocks(plan: Plan, folder: Path | None = None, progress: Progress = sil
     progress("compute labels", len(blocks), len(blocks))
 
 
-def write_blocks(plan: Plan, folder: Path, progress: Progress = silent) -> tuple[Path, int]:
-    """Make the blocks that are not there yet; returns their folder and the number of labels in it."""
-    home = folder / plan.digest
-    count = 0
-    for number in range(len(plan.blocks)):
-        path = home / f"block-{number:05}.parquet"
-        count += pq.read_metadata(path).num_rows if path.is_file() else 0
-    if not all((home / f"block-{number:05}.parquet").is_file() for number in range(len(plan.blocks))):
-        count = sum(table.num_rows for table in make_blocks(plan, folder, progress))
-    return home, count
-
-
 def _maker(plan: Plan, connection: duckdb.DuckDBPyConnection) -> Maker:
     """How the blocks of a plan are made."""
     task, num_rows = plan.task, plan.tables.num_rows(plan.task.entity)

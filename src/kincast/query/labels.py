@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kincast.clock import format_instant
@@ -19,7 +17,7 @@ from kincast.errors import DataError, KeyNotFoundError
 from kincast.progress import Progress, silent
 from kincast.project import SplitSettings
 from kincast.query.anchors import Anchors, make_anchors, split_family, time_range
-from kincast.query.block import Plan, make_blocks, write_blocks, write_table
+from kincast.query.block import Plan, make_blocks
 from kincast.query.encode import Encoded, Lists, encode
 from kincast.query.split import NOWHERE, SPLITS, split_labels, split_links
 from kincast.query.statement import label_statement, seed_statement, static_statement
@@ -32,8 +30,6 @@ from kincast.source.tables import Tables
 Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Int8s = NDArray[np.int8]
-_COLUMNS = ("row", "as_of_us", "target", "split")
-_EXTRA = "extra."
 
 
 @dataclass(frozen=True)
@@ -104,59 +100,6 @@ class Labels:
         """[n] int64 facts later than this are not seen: the as-of instant, or the freeze where that is earlier."""
         return self.as_of_us if self.freeze_us is None else np.minimum(self.as_of_us, self.freeze_us)
 
-    def to_parquet(self, path: Path) -> None:
-        """Write them as one Parquet file, which appears whole or not at all.
-
-        Raises:
-            StorageError: the disk refused.
-        """
-        about = {"entity": self.entity, "kind": self.kind, "classes": self.classes, "freeze_us": self.freeze_us}
-        about["item_table"] = self.item_table
-        table = pa.table(dict(zip(_COLUMNS, (self.rows, self.as_of_us, self.target, self.split), strict=True)))
-        if self.lists is not None:
-            items = pa.LargeListArray.from_arrays(pa.array(self.lists.offsets), pa.array(self.lists.items))
-            table = table.append_column("items", items)
-        if self.weight is not None:
-            table = table.append_column("weight", pa.array(self.weight))
-        for name in self.extra.column_names if self.extra is not None else ():
-            table = table.append_column(_EXTRA + name, self.extra[name])  # type: ignore[index]
-        write_table(path, table.replace_schema_metadata({"kincast": json.dumps(about)}))
-
-    @staticmethod
-    def from_parquet(path: Path) -> Labels:
-        """Read what ``to_parquet`` wrote.
-
-        Raises:
-            DataError: it is not there or not a label file.
-        """
-        try:
-            table = pq.read_table(path)
-            about = json.loads((table.schema.metadata or {})[b"kincast"])
-            rows, instants, target, splits = (table[name].to_numpy() for name in _COLUMNS)
-            names = table.column_names
-            lists = None
-            if "items" in names:
-                whole = pa.concat_arrays(table["items"].chunks) if len(table) else table["items"].combine_chunks()
-                lists = Lists(whole.offsets.to_numpy().astype(np.int64), whole.values.to_numpy())
-            extra = [name for name in names if name.startswith(_EXTRA)]
-            return Labels(
-                entity=about["entity"],
-                kind=TaskKind(about["kind"]),
-                rows=rows,
-                as_of_us=instants,
-                target=target,
-                split=splits,
-                classes=tuple(about["classes"]),
-                freeze_us=about["freeze_us"],
-                lists=lists,
-                item_table=about["item_table"],
-                weight=table["weight"].to_numpy() if "weight" in names else None,
-                extra=table.select(extra).rename_columns([n.removeprefix(_EXTRA) for n in extra]) if extra else None,
-            )
-        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
-            reason = str(error).split("\n")[0]
-            raise DataError(f"is not a label file of ours: {reason}", where=str(path)) from None
-
 
 def label_sql(
     task: Task,
@@ -208,24 +151,6 @@ def make_labels(
     labels = labels_of(task, found, LabelTable(rows, instants, table["target"], splits), split)
     check_labels(labels, task.query_line)
     return labels
-
-
-def write_labels(
-    task: Task, tables: Tables, split: SplitSettings, folder: Path, progress: Progress = silent
-) -> tuple[Path, int]:
-    """Make the labels of a task block by block into Parquet files, without holding them all in memory.
-
-    Blocks that a killed run left are kept; ``make_labels`` with the same folder then reads them.
-
-    Returns:
-        Folder of the files (``row``, ``as_of_us``, ``target``, by instant and then by row), and the number of labels.
-
-    Raises:
-        DataError: the data do not reach far enough for an anchor in every split.
-        StorageError: the disk refused.
-    """
-    anchors = make_anchors(task, tables, split)
-    return write_blocks(Plan(task, tables, anchors.all, static_as_of(task, tables)), folder, progress)
 
 
 def labels_of(task: Task, found: Encoded, table: LabelTable, split: SplitSettings) -> Labels:

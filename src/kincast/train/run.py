@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def train_task(
     """
     limit_threads()
     _, settings = project.task(name)
-    prepared = prepare(project, settings, snapshot, progress)
+    prepared = prepare(project, name, snapshot, progress)
     fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
     network = new_network(snapshot, prepared, settings)
     network.load_state_dict(fit.weights)
@@ -119,11 +120,13 @@ def train_task(
     weights = {n: tensor.numpy() for n, tensor in fit.weights.items()}
     version = save_version(project.versions, info, weights, features)
     remove_checkpoint(_run_folder(project, name))
+    shutil.rmtree(_label_folder(project, name), ignore_errors=True)
     return version
 
 
-def prepare(project: Project, settings: TaskSettings, snapshot: Snapshot, progress: Progress = silent) -> Prepared:
+def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress = silent) -> Prepared:
     """Labels, features and objective of a task."""
+    _, settings = project.task(name)
     task = compile_task(settings.query, snapshot.schema, project.targets)
     if task.targets:
         names = ", ".join(print_node(target) for target in task.query.targets)
@@ -131,13 +134,7 @@ def prepare(project: Project, settings: TaskSettings, snapshot: Snapshot, progre
     if task.kind not in HEURISTICS:
         hint = "its labels can be made and looked at: kincast explain"
         raise TrainError(f"{task.kind.words} is not trainable yet", where=task.query_line, hint=hint)
-    progress("compute labels", 0, 1)
-    with snapshot.open_tables() as tables:
-        if settings.labels is not None:
-            labels = read_labels(task, tables, project.folder / settings.labels, settings.split)
-        else:
-            labels = make_labels(task, tables, settings.split)
-    progress("compute labels", 1, 1)
+    labels = task_labels(project, name, task, snapshot, progress)
     train = labels.of(0)
     if len(train.rows) == 0:
         raise DataError("there is no training label", where=settings.query, hint="kincast explain shows the anchors")
@@ -146,6 +143,27 @@ def prepare(project: Project, settings: TaskSettings, snapshot: Snapshot, progre
     features = open_features(snapshot, spec, project.work / "features", progress)
     objective = fit_objective(task.kind, train.target, len(labels.classes), class_weights=settings.train.class_weights)
     return Prepared(task, labels, features, objective)
+
+
+def task_labels(project: Project, name: str, task: Task, snapshot: Snapshot, progress: Progress = silent) -> Labels:
+    """The labels of a task: the user's own table, or made block by block, so that a killed run goes on.
+
+    Args:
+        project: its settings and folders.
+        name: of the task.
+        task: its query, checked.
+        snapshot: the rows.
+        progress: told the number of blocks done.
+
+    Raises:
+        DataError: the rows or the user's table do not give labels to learn from.
+        StorageError: the disk refused.
+    """
+    _, settings = project.task(name)
+    with snapshot.open_tables() as tables:
+        if settings.labels is not None:
+            return read_labels(task, tables, project.folder / settings.labels, settings.split)
+        return make_labels(task, tables, settings.split, _label_folder(project, name), progress)
 
 
 def fit_network(
@@ -222,3 +240,8 @@ def _fingerprint(snapshot: Snapshot, settings: TaskSettings, prepared: Prepared)
 
 def _run_folder(project: Project, task: str) -> Path:
     return project.work / "runs" / "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in task)
+
+
+def _label_folder(project: Project, task: str) -> Path:
+    """Where the blocks of labels lie until the task is trained."""
+    return _run_folder(project, task) / "labels"
