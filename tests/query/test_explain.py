@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from kincast.clock import Span
@@ -31,6 +33,9 @@ def test_says_what_the_labels_are(tiny: Tables) -> None:
     assert "Rows of tickets are reached through orders.customer_id, tickets.order_id." in found.sentences
     assert found.sql.startswith("-- the newest 3 of 9 anchors\nWITH ")
     assert any("few labels" in warning for warning in found.warnings)
+    assert any("as they are today, whatever changed since: products" in warning for warning in found.warnings)
+    assert found.cost.max_seeds == 12 * len(labels.of(0))
+    assert "How long that takes is measured by: kincast plan" in found.as_text()
     text = found.as_text()
     assert found.query in text
     assert "% positive" in text
@@ -75,3 +80,15 @@ def test_several_targets_are_explained_one_by_one(tiny: Tables) -> None:
     assert found.splits[0].num_anchors == found.others[0].splits[0].num_anchors
     assert "TIME_TO(views.*, 0, 60, days)" in found.as_text()
     assert json.loads(json.dumps(found.as_dict()))["others"][0]["kind"] == "regression"
+
+
+def test_labels_of_the_users_own_are_described_instead(tiny: Tables) -> None:
+    task = compile_task("PREDICT COUNT(orders.*, 0, 30, days) > 0 FOR EACH customers", SCHEMA)
+    some = make_labels(task, tiny, SplitSettings()).of(1)
+    every = [dataclasses.replace(some, split=np.full(len(some), number, np.int8)) for number in range(3)]
+    columns = {name: np.concatenate([getattr(part, name) for part in every]) for name in ("rows", "as_of_us", "target")}
+    own = dataclasses.replace(some, split=np.repeat(np.arange(3), len(some)).astype(np.int8), **columns)
+    found = explain(task, tiny, SplitSettings(), labels=own)
+    assert [part.num_rows for part in found.splits] == [len(some)] * 3
+    assert found.sql == "-- the labels are a table of your own"
+    assert found.cost.label_seconds is None

@@ -33,9 +33,16 @@ def explain(
 def explain_task(console: Console, workspace: Workspace, name: str, task: Task) -> None:
     """Show what a task of the workspace means, and note it for the report."""
     from kincast.query.explain import explain as explain_query
+    from kincast.query.labels import read_labels
 
+    settings = workspace.project.tasks[name]
     with console.progress() as progress, workspace.tables(progress) as tables:
-        found = explain_query(task, tables, workspace.project.tasks[name].split)
+        own = (
+            None
+            if settings.labels is None
+            else read_labels(task, tables, workspace.project.folder / settings.labels, settings.split)
+        )
+        found = explain_query(task, tables, settings.split, settings.train, own)
     workspace.note(f"explain/{name}", found.as_dict())
     console.say(found.as_text())
     console.result(found.as_dict())

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kincast.clock import Span, format_instant
-from kincast.project import SplitSettings
+from kincast.project import SplitSettings, TrainSettings
 from kincast.query.anchors import Anchors, make_anchors, split_family
 from kincast.query.labels import Labels, label_sql, make_labels, static_as_of
 from kincast.query.print import print_node, print_query
 from kincast.query.split import SPLITS
 from kincast.query.task import Task, TaskKind
+from kincast.schema import SemanticType, Table
 from kincast.source.tables import Tables
 
 FEW_LABELS = 100
@@ -68,6 +71,31 @@ class SplitSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What the labels cost, and how much training reads.
+
+    Attributes:
+        label_seconds: time it took to make the labels; None where the user brought them.
+        label_bytes: memory they take.
+        max_steps: batches that training reads at most.
+        max_seeds: labels that training reads at most, each as often as it comes.
+    """
+
+    label_seconds: float | None
+    label_bytes: int
+    max_steps: int
+    max_seeds: int
+
+    @property
+    def words(self) -> str:
+        """All of it in a sentence."""
+        took = f"Making the labels took {self.label_seconds:.1f} s; they" if self.label_seconds is not None else "They"
+        mib = max(self.label_bytes / 2**20, 0.1)
+        reads = f"training reads {self.max_seeds:,} of them at most, in {self.max_steps:,} batches"
+        return f"{took} take {mib:,.1f} MiB; {reads}. How long that takes is measured by: kincast plan"
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """What a query means on the data at hand.
 
@@ -79,6 +107,7 @@ class Explanation:
         sentences: what is predicted, for whom, under which conditions.
         sql: the label statement; of many anchors only the newest are shown.
         splits: train, validation and test.
+        cost: of the labels and of training.
         warnings: what to think about.
         others: the same of each further target.
     """
@@ -90,6 +119,7 @@ class Explanation:
     sentences: tuple[str, ...]
     sql: str
     splits: tuple[SplitSummary, ...]
+    cost: Cost
     warnings: tuple[str, ...]
     others: tuple[Explanation, ...] = ()
 
@@ -108,7 +138,7 @@ class Explanation:
             rows.append((part.name, windows, part.first, part.last, *counts, part.words))
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        blocks = [self.query, "\n".join(self.sentences), "\n".join(table)]
+        blocks = [self.query, "\n".join(self.sentences), "\n".join(table), self.cost.words]
         if self.warnings:
             blocks.append("\n".join(f"warning: {warning}" for warning in self.warnings))
         blocks.append(f"label SQL:\n{textwrap.indent(self.sql, '  ')}")
@@ -116,33 +146,60 @@ class Explanation:
         return "\n\n".join(blocks)
 
 
-def explain(task: Task, tables: Tables, split: SplitSettings) -> Explanation:
+def explain(
+    task: Task,
+    tables: Tables,
+    split: SplitSettings,
+    train: TrainSettings | None = None,
+    labels: Labels | None = None,
+) -> Explanation:
     """Say what a task means on the data at hand, without training.
 
     Args:
         task: a checked query.
         tables: the rows.
         split: which instants, and which split each belongs to.
+        train: how it would be trained; as usual when None.
+        labels: the user's own; made here when None.
 
     Raises:
         DataError: the labels cannot be made; see ``make_labels``.
     """
     if task.targets:
-        first, *others = (explain(each, tables, split) for each in task.targets)
+        first, *others = (explain(each, tables, split, train) for each in task.targets)
         return replace(first, others=tuple(others))
-    anchors = make_anchors(task, tables, split)
-    labels = make_labels(task, tables, split)
-    splits = tuple(_summary(labels, anchors, number) for number in range(len(SPLITS)))
+    anchors = make_anchors(task, tables, split) if labels is None else Anchors((), (), ())
+    start = time.perf_counter()
+    made = make_labels(task, tables, split) if labels is None else labels
+    seconds = time.perf_counter() - start if labels is None else None
+    splits = tuple(_summary(made, anchors, number) for number in range(len(SPLITS)))
     return Explanation(
         query=print_query(task.query),
         kind=task.kind.value,
         entity=task.entity,
         window=None if task.window is None else window_words(task.window),
         sentences=tuple(_sentences(task)),
-        sql=_shown_sql(task, tables, anchors),
+        sql=_shown_sql(task, tables, anchors) if labels is None else "-- the labels are a table of your own",
         splits=splits,
-        warnings=(*task.warnings, *anchors.notes, *_split_warnings(task, split), *_warnings(labels, splits)),
+        cost=_cost(made, train or TrainSettings(), seconds),
+        warnings=(
+            *task.warnings,
+            *anchors.notes,
+            *_split_warnings(task, split),
+            *_warnings(made, splits),
+            *_leak_warnings(task),
+        ),
     )
+
+
+def _cost(labels: Labels, train: TrainSettings, seconds: float | None) -> Cost:
+    columns: list[NDArray[Any]] = [labels.rows, labels.as_of_us, labels.target, labels.split]
+    columns += [labels.lists.offsets, labels.lists.items] if labels.lists is not None else []
+    count = len(labels.of(0))
+    steps = min(train.max_steps_per_epoch, -(-count // train.batch_size))
+    seeds = min(count, steps * train.batch_size)
+    size = sum(column.nbytes for column in columns)
+    return Cost(seconds, size, steps * train.max_epochs, seeds * train.max_epochs)
 
 
 def window_words(window: tuple[Span, Span]) -> str:
@@ -227,6 +284,26 @@ def _split_warnings(task: Task, split: SplitSettings) -> Iterator[str]:
         yield "a temporal split cuts by the number of labels: those whose window crosses a cut are left out"
     if family == "manual" and task.window is not None:
         yield "a split by hand does not keep windows of different splits apart"
+
+
+def _leak_warnings(task: Task) -> Iterator[str]:
+    """Ways in which the data may tell a prediction what came after its instant."""
+    timeless = [t.name for t in task.schema if t.time is None and t.name != task.entity and _has_facts(task, t)]
+    if timeless and any(table.time is not None for table in task.schema):
+        names = ", ".join(timeless)
+        yield (
+            f"rows without a time are seen by every prediction as they are today, whatever changed since: {names}; "
+            "give them a time, or ignore the columns that change"
+        )
+    if task.is_static and task.entity_table.time is not None:
+        yield "facts at the very instant of a row are seen by its prediction: none may have come with the target"
+
+
+def _has_facts(task: Task, table: Table) -> bool:
+    """True for a table with columns that may be features."""
+    linked = {name for link in task.schema.links_from(table.name) for name in link.columns}
+    unused = (SemanticType.ID, SemanticType.IGNORED)
+    return any(c.name not in {*table.key, *linked} and c.type not in unused for c in table.columns)
 
 
 def _num_anchors(part: Labels, anchors: Anchors, number: int) -> int:
