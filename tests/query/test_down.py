@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.query.cases import read_cases
-from tests.query.test_cases import TARGETS
+from tests.query.cases import TARGETS, read_cases
 
 from kincast.errors import DataError
 from kincast.project import SplitSettings

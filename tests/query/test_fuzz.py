@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import time
 from pathlib import Path
@@ -129,8 +130,8 @@ _POSITIONS = {
 
 NUM_INJECTIONS = 5_000
 BATCH = 100
-SHARE = 5
-"""Each place gets every fifth text; 1 gives all to all, in a minute and a half."""
+SHARE = int(os.environ.get("INJECTION_SHARE", "5"))
+"""Each place gets every fifth text; INJECTION_SHARE=1 gives all to all, in a minute and a half."""
 
 
 def injections() -> list[str]:
