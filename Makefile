@@ -35,8 +35,8 @@ check: $(DEV) ## style, types, layers, sizes, import times and the tree in the R
 	$(BIN)/python tools/make_tree.py --check README.md
 	$(BIN)/python tools/make_settings.py --check
 
-bench: $(RUNTIME) ## the published Formula 1 tasks, three seeds; needs shared/data/f1 beside the checkout
-	$(BIN)/python benchmarks/f1/run.py
+bench: $(RUNTIME) ## every benchmark, on an idle machine; needs shared/data/f1 beside the checkout for the last
+	$(BIN)/python benchmarks/run.py
 
 format: $(DEV) ## put the code into the project's style
 	$(BIN)/ruff check --fix .

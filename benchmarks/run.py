@@ -1,0 +1,112 @@
+"""Run benchmarks one after another on an idle machine, and keep what each printed in ``benchmarks/results``.
+
+    python benchmarks/run.py             all of them: hours, most of them the thousand kills
+    python benchmarks/run.py sampling labels
+    python benchmarks/run.py --list
+
+A machine that others use gives figures that mean nothing: the run waits until they use less than a twentieth of it,
+and gives up after ten minutes unless told to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+BUSY = 0.05
+WAIT_S = 600
+COMMANDS = {
+    "sampling": ("sampling.py",),
+    "features": ("features.py",),
+    "snapshot": ("snapshot.py",),
+    "labels": ("labels.py",),
+    "append": ("append.py",),
+    "live": ("live.py",),
+    "audit": ("audit.py",),
+    "damage": ("damage.py",),
+    "kills-builder": ("kills.py", "builder", "--kills", "1000"),
+    "kills-live": ("kills_live.py", "--kills", "1000"),
+    "kills-ingest": ("kills_ingest.py", "--kills", "1000"),
+    "disk": ("kills.py", "disk"),
+    "f1": ("f1/run.py",),
+}
+"""Name → script and its arguments."""
+
+
+def main() -> None:
+    """Run those asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which; all when left out")
+    parser.add_argument("--list", action="store_true", help="print the names")
+    parser.add_argument("--busy", action="store_true", help="run although others use the machine, and say so")
+    given = parser.parse_args()
+    unknown = sorted(set(given.names) - set(COMMANDS))
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(COMMANDS)}")
+    if given.list:
+        print("\n".join(COMMANDS))
+        return
+    failed = [name for name in given.names or COMMANDS if not run(name, busy=given.busy)]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def run(name: str, *, busy: bool) -> bool:
+    """Run one, show and keep what it prints; True when it ended well."""
+    share = others() if busy else wait_until_idle()
+    command = [sys.executable, *(str(HERE / COMMANDS[name][0]), *COMMANDS[name][1:])]
+    shown = f"python benchmarks/{' '.join(COMMANDS[name])}"
+    print(f"\n== {name}: {shown}", flush=True)
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    print(done.stdout, flush=True)
+    head = [
+        f"$ {shown}",
+        f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {machine()}",
+        f"others used {share:.0%} of the processors before it; it took {time.perf_counter() - start:,.0f} s"
+        + ("" if done.returncode == 0 else f" and FAILED with exit code {done.returncode}"),
+    ]
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.txt").write_text("\n".join([*head, "", done.stdout]), encoding="utf-8")
+    return done.returncode == 0
+
+
+def machine() -> str:
+    """Processors, memory and Python of this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} processors ({platform.machine()}), {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def others(seconds: float = 3.0) -> float:
+    """Share of the processors in use over a few seconds, by anyone."""
+    busy, total = _ticks()
+    time.sleep(seconds)
+    later_busy, later_total = _ticks()
+    return (later_busy - busy) / max(later_total - total, 1)
+
+
+def wait_until_idle() -> float:
+    """Wait until nobody uses the machine; returns the share in use."""
+    end = time.monotonic() + WAIT_S
+    while (share := others()) > BUSY:
+        if time.monotonic() > end:
+            sys.exit(f"others use {share:.0%} of the processors; --busy runs all the same")
+        print(f"others use {share:.0%} of the processors: waiting", file=sys.stderr, flush=True)
+    return share
+
+
+def _ticks() -> tuple[int, int]:
+    """Busy and all ticks of all processors so far."""
+    values = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:9]]
+    return sum(values) - values[3] - values[4], sum(values)  # without idle and waiting for the disk
+
+
+if __name__ == "__main__":
+    main()
