@@ -91,3 +91,13 @@ def test_init_never_overwrites_without_force(kincast: Kincast, home: Path) -> No
     assert (home / "schema.yaml").read_text() == "mine"
     _ok(kincast, "init", "tiny.duckdb", "--force")
     assert (home / "schema.yaml").read_text() != "mine"
+
+
+def test_init_keeps_a_project_file_that_lacks_its_card(kincast: Kincast, home: Path) -> None:
+    mine = KINCAST_YAML.replace("tasks:", "schema: cards/shop.yaml\ntasks:", 1)
+    (home / "cards").mkdir()
+    (home / "kincast.yaml").write_text(mine)
+    said = _ok(kincast, "init", "tiny.duckdb")
+    assert "kincast.yaml is as it was" in said
+    assert (home / "kincast.yaml").read_text() == mine
+    assert "positive" in _ok(kincast, "explain", "churn")  # reads the card that it names

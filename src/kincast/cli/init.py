@@ -31,30 +31,37 @@ def init(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Make a project: schema.yaml and kincast.yaml."""
+    """Make a project: schema.yaml and kincast.yaml.
+
+    Where only kincast.yaml is there, it is kept, and the schema card that it names is written.
+    """
     from kincast.atomic import replace_text, storage_errors
     from kincast.card import write_card
     from kincast.errors import ProjectError
-    from kincast.project import PROJECT_FILE
+    from kincast.project import PROJECT_FILE, read_project
     from kincast.source.infer import infer_schema
     from kincast.source.open import open_source
 
     console = Console(as_json=as_json, quiet=quiet)
     card, settings = project / "schema.yaml", project / PROJECT_FILE
-    for path in () if force else (card, settings):
-        if path.exists():
-            raise ProjectError("is already there", where=str(path), hint="add --force to overwrite it")
+    is_kept = settings.exists() and not force
+    if is_kept:
+        card = read_project(project).card_path
+    if card.exists() and not force:
+        raise ProjectError("is already there", where=str(card), hint="add --force to overwrite it")
     with console.progress() as progress:
         inferred = infer_schema(open_source(source), progress)
     with storage_errors(project):
         project.mkdir(parents=True, exist_ok=True)
     write_card(card, inferred.schema, inferred.evidence)
     query = suggest_query(inferred.schema)
-    replace_text(settings, project_text(source_from(source, project), query))
+    if not is_kept:
+        replace_text(settings, project_text(source_from(source, project), query))
     _show(console, inferred.schema)
     if (stored := source_from(source, project)) != source and "://" in source:
         console.say(f"{settings} names {stored}; the password comes from PGPASSWORD or ~/.pgpass")
-    console.say(f"wrote {card} and {settings}; look both over, then: kincast check")
+    wrote = f"{card}; {settings} is as it was; look" if is_kept else f"{card} and {settings}; look"
+    console.say(f"wrote {wrote} both over, then: kincast check")
     console.result({"card": str(card), "project": str(settings), "schema": inferred.schema.as_dict(), "query": query})
 
 
