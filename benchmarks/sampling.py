@@ -21,7 +21,7 @@ from kincast.graph.csr import reverse_link
 from kincast.graph.snapshot import Snapshot, SnapshotLink, SnapshotTable
 from kincast.sample.batch import Batch, Seeds
 from kincast.sample.random import GAMMA, fold_all
-from kincast.sample.sampler import Sampler, edge_key
+from kincast.sample.sampler import Sampler
 from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 
 GAMMAS = np.arange(256, dtype=np.uint64) * GAMMA
@@ -85,7 +85,7 @@ def sample_vectorised(sampler: Sampler, seeds: Seeds) -> list[Any]:
             else:
                 begin, stop = _prefix(link, frontier, cuts[seed])
                 fanout = int(sampler.fanout[index, hop - 1])
-                key = fold_all(fold_all(keys[seed], np.full(len(seed), edge_key(hop, index))), frontier)
+                key = fold_all(fold_all(keys[seed], np.full(len(seed), sampler.edge_key(hop, index))), frontier)
                 places, taken = _choose(sampler.strategy, begin, stop, fanout, key)
                 rows, owner = link.rows[places].astype(np.int64), np.repeat(seed, taken)
             result.append(rows)

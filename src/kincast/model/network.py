@@ -13,7 +13,8 @@ from kincast.model.encode import TableEncoder
 from kincast.model.inputs import Inputs
 from kincast.model.layer import MessageLayer
 from kincast.project import ModelSettings
-from kincast.sample.edge import edge_types, fanout_table
+from kincast.sample.edge import edge_types
+from kincast.sample.strategy import fanout_table
 from kincast.schema import Schema
 
 

@@ -71,6 +71,8 @@ class Block:
         src_start: first local row of the neighbours.
         offsets: [num_dst + 1] int64.
         num_visible: [num_dst] int64 how many neighbours each frontier row could see before the fanout cut them.
+        places: [num_src] int64 where each edge is in the arrays of its link (along a foreign key, the row that holds
+            it); None unless the sampler keeps them.
     """
 
     hop: int
@@ -80,6 +82,7 @@ class Block:
     src_start: int
     offsets: Int64s
     num_visible: Int64s
+    places: Int64s | None = None
 
     @property
     def num_src(self) -> int:
