@@ -278,6 +278,11 @@ def test_wrong_settings(make_graph: MakeGraph, wrong: dict[str, Any]) -> None:
         NegativeSampler(make_graph(1), PATHS[0], **wrong)
 
 
+def test_a_link_with_times_of_its_own(make_graph: MakeGraph) -> None:
+    with pytest.raises(ProjectError, match=r"events.user -> users.id: a link with times"):
+        NegativeSampler(make_graph(1, timed_links=True), PATHS[0])
+
+
 def test_lists_that_do_not_fit(make_graph: MakeGraph) -> None:
     sampler = NegativeSampler(in_seconds(make_graph(1)), PATHS[0])
     seeds = Seeds("users", np.array([0, 1]), np.array([5, 5]))

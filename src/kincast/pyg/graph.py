@@ -1,8 +1,4 @@
-"""Graph: the edges of a ``Data`` or ``HeteroData`` as neighbour lists in time order.
-
-The edges of a type are numbered in the order in which they become visible, so that the edges a seed may see are those
-with a number below one cut, and those of one destination are a prefix of its list: the layout of a snapshot.
-"""
+"""Graph: the edges of a ``Data`` or ``HeteroData`` as neighbour lists in time order, for the sampler."""
 
 from __future__ import annotations
 
@@ -15,61 +11,39 @@ from numpy.typing import NDArray
 from torch_geometric.data import Data, HeteroData
 
 from kincast.errors import DataError, ProjectError
-from kincast.graph.csr import reverse_link, row_type
+from kincast.sample.arrays import ArrayGraph, EdgeList, array_graph
 
 Int64s = NDArray[np.int64]
-Rows = NDArray[np.int32] | NDArray[np.int64]
 Key = tuple[str, str, str] | None
 """An edge type; None for the one of a homogeneous graph."""
 
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """The edges of one type; edge i is the i-th to become visible.
-
-    Attributes:
-        key: the edge type.
-        src: index of the node type that neighbours are of.
-        dst: index of the node type they are neighbours of.
-        offsets: [num_dst + 1] int64 into ``edges``.
-        edges: [num_edges] int32 or int64 per destination, ascending.
-        source: [num_edges] int32 or int64 node each edge comes from.
-        place: [num_edges] int32 or int64 position of each edge in ``edge_index``.
-        time: [num_edges] int64 ascending instant from which each edge is visible; None when always.
-        weight: [num_edges] float64; None without.
-    """
-
-    key: Key
-    src: int
-    dst: int
-    offsets: Int64s
-    edges: Rows
-    source: Rows
-    place: Rows
-    time: Int64s | None
-    weight: NDArray[np.float64] | None
+_NODES = "nodes"
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """Neighbour lists of all edge types.
+@dataclass(frozen=True, slots=True, eq=False)
+class TypedGraph:
+    """PyG data as the sampler reads it.
 
     Attributes:
         node_types: names; one None for a homogeneous graph.
+        edge_types: one None for a homogeneous graph.
+        tables: what each node type is called in ``arrays``.
         num_nodes: of each node type.
         node_time: [num_nodes] int64 of each node type, None where it has none.
-        relations: in the order of the data's edge types.
+        arrays: neighbour lists, one edge type per edge type of the data, in its order.
         is_temporal: whether anything has a time.
     """
 
     node_types: tuple[str | None, ...]
+    edge_types: tuple[Key, ...]
+    tables: tuple[str, ...]
     num_nodes: tuple[int, ...]
     node_time: tuple[Int64s | None, ...]
-    relations: tuple[Relation, ...]
+    arrays: ArrayGraph
     is_temporal: bool
 
 
-def read_graph(data: Data | HeteroData, time_attr: str | None, weight_attr: str | None) -> Graph:
+def read_graph(data: Data | HeteroData, time_attr: str | None, weight_attr: str | None) -> TypedGraph:
     """Neighbour lists of PyG data.
 
     Args:
@@ -94,43 +68,23 @@ def read_graph(data: Data | HeteroData, time_attr: str | None, weight_attr: str 
     node_time, edge_time = _times(nodes, num_nodes, stores, time_attr)
     if weight_attr is not None and not any(weight_attr in store for store in stores.values()):
         raise ProjectError(f"no edge has '{weight_attr}'", where="weight_attr")
-    relations = []
+    tables = tuple(_NODES if name is None else name for name in node_types)
+    edges = {}
     for key, store in stores.items():
-        ends = (0, 0) if key is None else (node_types.index(key[0]), node_types.index(key[2]))
-        edge_index = _edge_index(key, store, [num_nodes[end] for end in ends])
-        time = edge_time.get(key)
-        born = node_time[ends[0]]
-        if born is not None:
-            time = born[edge_index[0]]
+        src, dst = (0, 0) if key is None else (node_types.index(key[0]), node_types.index(key[2]))
+        source, destination = _edge_index(key, store, [num_nodes[src], num_nodes[dst]])
         weight = None
         if weight_attr is not None and weight_attr in store:
-            weight = _weights(store[weight_attr], edge_index.shape[1], key)
-        relations.append(_relation(key, ends, edge_index, num_nodes[ends[1]], time, weight))
-    return Graph(node_types, num_nodes, node_time, tuple(relations), time_attr is not None)
+            weight = _weights(store[weight_attr], len(source), key)
+        edges[edge_name(key)] = EdgeList(tables[src], tables[dst], source, destination, edge_time.get(key), weight)
+    born = {name: time for name, time in zip(tables, node_time, strict=True) if time is not None}
+    arrays = array_graph(dict(zip(tables, num_nodes, strict=True)), edges, born)
+    return TypedGraph(node_types, tuple(stores), tables, num_nodes, node_time, arrays, time_attr is not None)
 
 
-def _relation(
-    key: Key,
-    ends: tuple[int, int],
-    edge_index: Int64s,
-    num_dst: int,
-    time: Int64s | None,
-    weight: NDArray[np.float64] | None,
-) -> Relation:
-    num_edges = edge_index.shape[1]
-    kind: Any = row_type(max(num_edges, int(edge_index.max(initial=0)) + 1))
-    place = np.arange(num_edges) if time is None else np.argsort(time, kind="stable")
-    offsets, edges = reverse_link(edge_index[1][place], num_dst)
-    return Relation(
-        key,
-        *ends,
-        offsets,
-        edges,
-        edge_index[0][place].astype(kind),
-        place.astype(kind),
-        None if time is None else time[place],
-        None if weight is None else weight[place],
-    )
+def edge_name(key: Key) -> str:
+    """How an edge type is called in messages and in the graph's arrays."""
+    return "edges" if key is None else str(key)
 
 
 def _times(
@@ -158,7 +112,7 @@ def _times(
 
 
 def _edge_index(key: Key, store: Any, sizes: list[int]) -> Int64s:
-    where = "edges" if key is None else "edges of " + "__".join(key)
+    where = edge_name(key)
     if "edge_index" not in store:
         raise DataError("there is no edge_index", where=where, hint="ToUndirected and adj_t come after sampling")
     edge_index: Int64s = store.edge_index.detach().cpu().numpy().astype(np.int64, copy=False)
@@ -189,7 +143,7 @@ def _instants(values: Any, num: int, where: str) -> Int64s:
 
 
 def _weights(values: Any, num: int, key: Key) -> NDArray[np.float64]:
-    where = "weights" if key is None else "weights of " + "__".join(key)
+    where = f"weights of {edge_name(key)}"
     weights: NDArray[np.float64] = values.detach().cpu().numpy().astype(np.float64).reshape(-1)
     if len(weights) != num:
         raise DataError(f"{len(weights):,} weights for {num:,} edges", where=where)

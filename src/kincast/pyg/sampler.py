@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.sampler import BaseSampler, HeteroSamplerOutput, SamplerOutput
 from torch_geometric.sampler.base import NumNeighbors
 from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 
 from kincast.errors import DataError, ProjectError
-from kincast.pyg.expand import Plan, Sampled, expand
-from kincast.pyg.graph import Graph, Int64s, instants, read_graph
-from kincast.sample.random import fold_all
+from kincast.pyg.expand import Choice, Sampled, expand
+from kincast.pyg.graph import Int64s, TypedGraph, instants, read_graph
+from kincast.sample.sampler import Sampler
+from kincast.sample.strategy import LinkSampling
 
 STRATEGIES = ("uniform", "last")
 SUBGRAPHS = ("directional", "bidirectional", "induced")
@@ -37,7 +38,7 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
         temporal_strategy: ``uniform`` draws among the visible, ``last`` takes the newest.
         time_attr: attribute of nodes or of edges that says when they came to be, as integers. A neighbour is visible
             to a seed when its time, or that of the edge, is not later than the seed's.
-        weight_attr: attribute of edges: draw by weight. Edges without weight are only taken by -1.
+        weight_attr: attribute of edges: draw by weight. An edge of weight 0 is never taken.
         seed: of the draws.
 
     Attributes:
@@ -74,16 +75,24 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
             raise ProjectError("the last neighbours are asked for, but there is no time", hint="give time_attr")
         if temporal_strategy == "last" and (replace or weight_attr is not None):
             raise ProjectError("the last neighbours are not drawn: neither replace nor weight_attr applies")
-        self.graph: Graph = read_graph(data, time_attr, weight_attr)
+        self.graph: TypedGraph = read_graph(data, time_attr, weight_attr)
         self.disjoint = disjoint or self.graph.is_temporal
         hetero = isinstance(data, HeteroData)
         self.num_nodes: int | dict[str | None, int] = (
             dict(zip(self.graph.node_types, self.graph.num_nodes, strict=True)) if hetero else self.graph.num_nodes[0]
         )
-        fanout = _fanout(num_neighbors, self.graph, hetero)
         self._hetero = hetero
-        self._plan = Plan(fanout, temporal_strategy == "last", replace, self.disjoint, self._subgraph == "induced")
-        self._key = fold_all(0, np.array([seed], np.int64))
+        strategy = temporal_strategy
+        arrays, num_hops = self.graph.arrays, 0
+        samplings: dict[str, Sequence[int] | LinkSampling] = {}
+        for edge, link, hops in zip(
+            arrays.edges, arrays.links, _fanout(num_neighbors, self.graph, hetero), strict=True
+        ):
+            weighted = "weighted" if link.weight is not None else strategy
+            samplings[edge.name] = LinkSampling(weighted, tuple(hops), replace=replace)
+            num_hops = len(hops)
+        self._sampler = Sampler(arrays, [0] * num_hops, samplings, seed=seed)
+        self._all = Sampler(arrays, [-1], strategy="all") if self._subgraph == "induced" else None
 
     def sample_from_nodes(self, index: Any, redraw: int = 0, **kwargs: Any) -> SamplerOutput | HeteroSamplerOutput:
         """The sub-graphs of seed nodes.
@@ -127,9 +136,8 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
             given = seed_time.get(name) if isinstance(seed_time, dict) else seed_time
             if self.graph.is_temporal:
                 times.append(self._seed_time(kind, seeds[kind], given))
-        key = fold_all(self._key, np.array([redraw], np.int64))
-        found = expand(self.graph, self._plan, seeds, np.concatenate(times) if times else None, key)
-        return self._output(found)
+        choice = Choice(self._sampler.redrawn(redraw), self._all, self.disjoint)
+        return self._output(expand(self.graph, choice, seeds, np.concatenate(times) if times else None))
 
     def _nodes(self, kind: int, values: Any) -> Int64s:
         nodes: Int64s = np.ascontiguousarray(values.detach().cpu().numpy(), np.int64)
@@ -153,13 +161,12 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
         return self.graph.node_types[kind] or ""
 
     def _output(self, found: Sampled) -> SamplerOutput | HeteroSamplerOutput:
-        keys = [relation.key for relation in self.graph.relations]
-        types = self.graph.node_types
+        types, keys = self.graph.node_types, self.graph.edge_types
         node, batch, row, col, edge = (
             [torch.from_numpy(array.astype(np.int64, copy=False)) for array in arrays]
             for arrays in (found.nodes, found.tree, found.row, found.col, found.place)
         )
-        num_edges = found.num_edges or None
+        num_edges = None if self._all is not None else found.num_edges
         if not self._hetero:
             return SamplerOutput(
                 node=node[0],
@@ -168,7 +175,7 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
                 edge=edge[0],
                 batch=batch[0] if self.disjoint else None,
                 num_sampled_nodes=found.num_nodes[0],
-                num_sampled_edges=num_edges and num_edges[0],
+                num_sampled_edges=None if num_edges is None else num_edges[0],
             )
         return HeteroSamplerOutput(
             node=dict(zip(types, node, strict=True)),
@@ -177,22 +184,19 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
             edge=dict(zip(keys, edge, strict=True)),
             batch=dict(zip(types, batch, strict=True)) if self.disjoint else None,
             num_sampled_nodes=dict(zip(types, found.num_nodes, strict=True)),
-            num_sampled_edges=num_edges and dict(zip(keys, num_edges, strict=True)),
+            num_sampled_edges=None if num_edges is None else dict(zip(keys, num_edges, strict=True)),
         )
 
     def _shape(self, out: Any) -> Any:
         return out.to_bidirectional() if self._subgraph == "bidirectional" else out
 
 
-def _fanout(num_neighbors: Any, graph: Graph, hetero: bool) -> NDArray[np.int64]:
-    """[num_relations, num_hops] int64 from what PyG takes: a list, a dictionary, or its ``NumNeighbors``."""
+def _fanout(num_neighbors: Any, graph: TypedGraph, hetero: bool) -> list[list[int]]:
+    """Neighbours at each hop of each edge type, from what PyG takes: a list, a dictionary, or its ``NumNeighbors``."""
     numbers = num_neighbors if isinstance(num_neighbors, NumNeighbors) else NumNeighbors(num_neighbors)
     try:
-        by_type = numbers.get_values([relation.key for relation in graph.relations] if hetero else None)
+        by_type = numbers.get_values(list(graph.edge_types) if hetero else None)
         rows = list(by_type.values()) if isinstance(by_type, dict) else [by_type]
-        table = np.array(rows, np.int64).reshape(len(graph.relations), -1)
+        return [[int(number) for number in row] for row in rows]
     except (ValueError, TypeError, AssertionError) as error:
         raise ProjectError(str(error) or "is not a list of numbers", where="num_neighbors") from None
-    if (table < -1).any():
-        raise ProjectError("a number is below -1", where="num_neighbors", hint="-1 takes all, 0 none, k at most k")
-    return table

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kincast.clock import Span, add, format_instant
 from kincast.errors import DataError, ProjectError
-from kincast.graph.snapshot import Snapshot, SnapshotLink
+from kincast.graph.snapshot import Snapshot
 from kincast.query.encode import Lists
 from kincast.query.task import Task, TaskKind
 from kincast.query.tree import Aggregate
@@ -113,7 +113,8 @@ class NegativeSampler:
         avoid_future: never an item that a fact of the seed names within the label window.
 
     Raises:
-        ProjectError: an unknown strategy, a power outside 0 to 1, or a negative prior.
+        ProjectError: an unknown strategy, a power outside 0 to 1, a negative prior, or a link on the way whose edges
+            begin at other times than the rows they come from.
     """
 
     def __init__(
@@ -132,6 +133,10 @@ class NegativeSampler:
             raise ProjectError(f"there is no negative sampling '{strategy}'", hint="there are uniform and popularity")
         if not 0 <= power <= 1 or prior < 0:
             raise ProjectError(f"popularity has power {power} and prior {prior}", hint="0 <= power <= 1, prior >= 0")
+        for index in (*path.path, path.item):
+            if snapshot.links[index].time_us is not None:
+                where = snapshot.links[index].link.name
+                raise ProjectError("a link with times of its own leads to no negatives", where=where)
         self._snapshot = snapshot
         self._path = path
         self._uniform = strategy == "uniform"
@@ -239,8 +244,8 @@ class NegativeSampler:
         """Seed and item of every fact of the seeds within their label window."""
         of, rows = np.arange(len(seeds), dtype=np.int32), seeds.rows
         for link in self._path.path[:-1]:
-            of, rows = self._follow(link, of, rows, (None,) * 2, len(seeds))
-        times: tuple[Int64s | None, ...] = (None, None)
+            of, rows = self._follow(link, of, rows, None, len(seeds))
+        times = None
         if self._path.window is not None and self._facts.time_us is not None:
             unique, place = np.unique(seeds.as_of_us, return_inverse=True)
             times = tuple(
@@ -252,36 +257,29 @@ class NegativeSampler:
         return of[items >= 0].astype(np.int64), items[items >= 0]
 
     def _follow(
-        self, index: int, of: NDArray[np.int32], rows: Int64s, times: tuple[Int64s | None, ...], num_seeds: int
+        self, index: int, of: NDArray[np.int32], rows: Int64s, times: tuple[Int64s, ...] | None, num_seeds: int
     ) -> tuple[NDArray[np.int32], Int64s]:
         """Seeds and rows of what refers to those rows, of any time or later than the first and up to the second."""
         link = self._snapshot.links[index]
-        after, until = (self._prefix(link, of, rows, time, num_seeds) for time in times)
-        start, stop = (after[0] if times[0] is None else after[1]), until[1]
-        lengths = stop - start
-        ends = np.cumsum(lengths)
-        places = np.repeat(start - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
-        return np.repeat(of, lengths), link.rows[places].astype(np.int64)
-
-    def _prefix(
-        self, link: SnapshotLink, of: NDArray[np.int32], rows: Int64s, time: Int64s | None, num_seeds: int
-    ) -> tuple[Int64s, Int64s]:
-        """Where each row's neighbours begin, and where those not later than its seed's time stop."""
-        cuts = self._cut(link.link.table, time, num_seeds, strict=False)
-        begin, stop, offsets = (np.empty(len(rows) + more, np.int64) for more in (0, 0, 1))
-        kernels.count_reverse((rows, of), (link.offsets, link.rows), cuts, kernels.ALL, (begin, stop), offsets)
-        return begin, stop
+        floors, cuts = _NO_ROWS, np.full(num_seeds, kernels.ALL, np.int64)
+        if times is not None:
+            floors, cuts = (self._cut(link.link.table, time, strict=False) for time in times)
+        start, stop, offsets = (np.empty(len(rows) + more, np.int64) for more in (0, 0, 1))
+        take, lists = (kernels.ALL, False), (link.offsets, link.rows)
+        kernels.count_reverse((rows, of), lists, (cuts, floors), take, (start, stop), offsets)
+        places = np.repeat(start - offsets[:-1], stop - start) + np.arange(offsets[-1])
+        return np.repeat(of, stop - start), link.rows[places].astype(np.int64)
 
     def _instants(self, seeds: Seeds) -> tuple[Int64s, Int64s, Int64s, Int64s]:
         """[n] each: item rows begun by the instant, the instant, fact rows visible, up to when facts are visible."""
-        begun = self._cut(self._items.name, seeds.as_of_us, len(seeds), self._strict)
-        seen = self._cut(self._facts.name, seeds.visible, len(seeds), self._strict)
+        begun = self._cut(self._items.name, seeds.as_of_us, self._strict)
+        seen = self._cut(self._facts.name, seeds.visible, self._strict)
         return begun, seeds.as_of_us, seen, seeds.visible
 
-    def _cut(self, name: str, instants: Int64s | None, num: int, strict: bool) -> Int64s:
+    def _cut(self, name: str, instants: Int64s, strict: bool) -> Int64s:
         table = self._snapshot.tables[name]
-        cuts = np.full(num, table.num_rows, np.int64)
-        if table.time_us is not None and instants is not None:
+        cuts = np.full(len(instants), table.num_rows, np.int64)
+        if table.time_us is not None:
             kernels.cut_rows(table.time_us, instants, strict, cuts)
         return cuts
 
