@@ -7,24 +7,30 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from kincast.clock import SECOND_US, Span
+from kincast.clock import DAY_US, SECOND_US, Span
 from kincast.errors import DataError, ProjectError
+from kincast.graph.build import build_snapshot
 from kincast.graph.csr import reverse_link
 from kincast.graph.snapshot import NEVER_US
+from kincast.project import SplitSettings
 from kincast.query.compile import compile_task
 from kincast.query.encode import Lists
+from kincast.query.labels import make_labels
 from kincast.sample.batch import Seeds
 from kincast.sample.negative import ItemPath, NegativeSampler, item_path
-from kincast.testing.tiny import tiny_schema
+from kincast.source.open import open_source
+from kincast.testing.tiny import tiny_database, tiny_schema
 
 MakeGraph = Callable[..., Any]
 WINDOW = (Span(0, "seconds"), Span(3, "seconds"))
@@ -292,3 +298,31 @@ def test_lists_that_do_not_fit(make_graph: MakeGraph) -> None:
         sampler.log_weight(seeds, lists([1], [3]))
     with pytest.raises(DataError, match="1 items of the batch are in no label of the pool"):
         sampler.in_batch(seeds, lists([1], [2]), lists([2]))
+
+
+def test_negatives_of_labels_made_by_a_query_against_sql(tmp_path: Path) -> None:
+    snapshot = build_snapshot(open_source(str(tiny_database(tmp_path))), tiny_schema(), tmp_path / "snapshots")
+    text = (
+        "PREDICT LIST_DISTINCT(orders.product_id WHERE orders.amount > 40, 0, 30, days) RANK TOP 3 "
+        "FOR EACH customers.customer_id"
+    )
+    task = compile_task(text, snapshot.schema)
+    with snapshot.open_tables() as tables:
+        labels = make_labels(task, tables, SplitSettings()).of(0)
+    assert labels.lists is not None
+    seeds = Seeds(labels.entity, labels.rows, labels.as_of_us)
+    drawn = NegativeSampler(snapshot, item_path(task), "popularity", 1.0, 1).sample(seeds, labels.lists, 4).items
+    customers = snapshot.keys_of("customers", labels.rows).column(0).to_pylist()
+    products = np.array(snapshot.keys_of("products", drawn.ravel()).column(0).to_pylist()).reshape(drawn.shape)
+    unlisted = 0
+    with duckdb.connect(str(tmp_path / "tiny.duckdb"), read_only=True) as connection:
+        for i, (customer, as_of) in enumerate(zip(customers, labels.as_of_us.tolist(), strict=True)):
+            rows = connection.execute(
+                "SELECT product_id FROM orders WHERE customer_id = ? AND epoch_us(ordered_at) > ? "
+                "AND epoch_us(ordered_at) <= ?",
+                [customer, as_of, as_of + 30 * DAY_US],
+            ).fetchall()
+            bought = {row[0] for row in rows}
+            assert bought.isdisjoint(products[i].tolist())
+            unlisted += len(bought) - int(labels.lists.lengths[i])
+    assert unlisted > 10  # bought, but too cheap for the label list: still no negatives
