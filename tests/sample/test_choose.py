@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from itertools import permutations
 from typing import Any
@@ -14,6 +15,7 @@ from scipy.stats import chisquare
 
 from kincast.sample.arrays import EdgeList, array_graph
 from kincast.sample.batch import Seeds
+from kincast.sample.oracle import sample_slowly
 from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import LinkSampling
 
@@ -106,16 +108,27 @@ def test_with_replacement(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
-def test_a_window_cuts_the_old_off(name: str) -> None:
-    graph = star(TIMES, WEIGHTS)
-    sampling = LinkSampling(name, half_life_us=SAMPLINGS[name].half_life_us, window_us=5)
-    seeds = Seeds("hub", np.zeros(DRAWS, np.int64), np.full(DRAWS, 8))
-    samplers = [Sampler(graph, [1], strategy=sampling, seed=i) for i in range(40)]
-    drawn = np.concatenate([s.sample(seeds.take(slice(0, 1))).rows["leaf"] for s in samplers])
-    assert set(drawn.tolist()) <= {2, 3}  # at 8, five back: later than 3, so 4 and 8
-    assert len(set(drawn.tolist())) == 2
-    wide = LinkSampling(name, half_life_us=SAMPLINGS[name].half_life_us, window_us=9 + DRAWS)
-    assert fits(draw(graph, wide, 2, 9), chances(weights_at(name, 9), 2))
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_window_cuts_the_old_off(name: str, replace: bool) -> None:
+    half_life = SAMPLINGS[name].half_life_us
+    edge = EdgeList("leaf", "hub", np.tile(np.arange(5), DRAWS), np.repeat(np.arange(DRAWS), 5), np.tile(TIMES, DRAWS))
+    edge = dataclasses.replace(edge, weight=np.tile(WEIGHTS, DRAWS))
+    graph = array_graph({"leaf": 5, "hub": DRAWS}, {"e": edge})
+    sampling = LinkSampling(name, half_life_us=half_life, window_us=6, replace=replace)
+    seeds = Seeds("hub", np.arange(DRAWS), np.full(DRAWS, 9))
+    drawn = Sampler(graph, [1], strategy=sampling).sample(seeds).rows["leaf"]
+    weights = np.where(TIMES > 3, weights_at(name, 9), 0.0)  # six back from 9, half-open
+    assert fits(drawn[:, None], chances(weights, 1))
+
+
+def test_the_rest_is_that_of_the_slow_twin() -> None:
+    """Few hold nearly all the weight, so that draws are rejected until patience ends."""
+    rng = np.random.default_rng(0)
+    for trial in range(30):
+        graph = star(rng.integers(0, 60, 12), None)
+        sampler = Sampler(graph, [9], strategy=LinkSampling("recency", half_life_us=1), seed=trial)
+        seeds = Seeds("hub", np.zeros(4, np.int64), np.arange(60, 64))
+        assert sampler.sample(seeds).rows["leaf"].tolist() == sample_slowly(sampler, seeds).rows["leaf"].tolist()
 
 
 def test_when_few_hold_all_the_weight_the_rest_is_still_right() -> None:
