@@ -113,7 +113,7 @@ def tree(batch: Batch, seed: int) -> list[tuple[Any, ...]]:
     return [entry for entry in found if len(entry) > 3]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(graph=graphs(), plan=plans(), frozen=st.booleans(), table=st.sampled_from(["users", "events", "items"]))
 def test_equals_the_slow_twin(make_graph: MakeGraph, graph: Any, plan: Any, frozen: bool, table: str) -> None:
     snapshot = make_graph(**graph)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast.pyg.graph import Int64s, TypedGraph
-from kincast.pyg.number import number, put
 from kincast.sample.batch import Int32s, Seeds
+from kincast.sample.number import number, put
 from kincast.sample.sampler import Front, Reader, Sampler
 
 

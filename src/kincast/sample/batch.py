@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kincast.errors import DataError
 from kincast.sample.edge import EdgeType
+from kincast.sample.hetero import EdgeIndex, hetero_data
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
 
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
@@ -117,6 +122,27 @@ class Batch:
     def num_edges(self) -> int:
         """Sampled edges of all blocks."""
         return sum(block.num_src for block in self.blocks)
+
+    def to_pyg(self) -> HeteroData:
+        """As PyTorch Geometric's ``HeteroData``, laid out as by its own disjoint loaders; ``batch`` is the seed.
+
+        Raises:
+            MissingExtraError: PyTorch Geometric is not installed.
+        """
+        edges = [
+            (
+                EdgeIndex(
+                    block.hop,
+                    block.edge,
+                    block.src_start + np.arange(block.num_src),
+                    block.dst_start + np.repeat(np.arange(block.num_dst), np.diff(block.offsets)),
+                ),
+                block.places,
+            )
+            for block in self.blocks
+        ]
+        extra = {name: {"batch": seed.astype(np.int64)} for name, seed in self.seed.items()}
+        return hetero_data(self.seeds, self.rows, self.hop_offsets, edges, extra)
 
     def hop(self, block: Block) -> tuple[slice, slice]:
         """Local rows of a block: its frontier in ``edge.table`` and its neighbours in ``edge.other``."""

@@ -221,6 +221,12 @@ def fill_drawn(front, lists, prefix, offsets, keys, rule, out):  # type: ignore[
     num = frontier.shape[0]
     for start in range(0, num, STAGE):
         end = min(start + STAGE, num)
+        if sums.shape[0] > 0:
+            for i in range(start, end):
+                prefetch(list_offsets, frontier[i])
+                prefetch(sums, stop[i] - 1)
+                prefetch(sums, stop[i] - 9)  # draws look there first
+                prefetch(sums, begin[i])
         for i in range(start, end):
             if offsets[i + 1] == offsets[i]:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,7 +186,6 @@ class Reader:
     def __init__(self, sampler: Sampler, seeds: Seeds) -> None:
         self._sampler = sampler
         self._seeds = seeds
-        self._keys = sampler.seed_keys(seeds)
         self._known: dict[tuple[str | None, int | None], Int64s] = {}
 
     def count(self, hop: int, index: int, front: Front) -> Step | None:
@@ -240,6 +240,10 @@ class Reader:
         if lists.places is not None and len(out[2]):
             out[2][:] = lists.places[out[2]]
 
+    @cached_property
+    def _keys(self) -> NDArray[np.uint64]:
+        return self._sampler.seed_keys(self._seeds)
+
     def _limits(self, table: str | None, window_us: int | None) -> tuple[Int64s, Int64s]:
         """Cuts and floors [num_seeds] between which each seed sees the rows of a table, or the times of edges."""
         cuts = self._cut(table, None)
@@ -258,8 +262,10 @@ class Reader:
             elif times is None:
                 cuts = np.full(len(seeds), 0 if window_us else sampler.snapshot.tables[table].num_rows, np.int64)
             else:
-                cuts = np.empty(len(seeds), np.int64)
-                kernels.cut_rows(times, instants, sampler.strict, cuts)
+                different, which = np.unique(instants, return_inverse=True)  # often a few, and in order near each other
+                found = np.empty(len(different), np.int64)
+                kernels.cut_rows(times, different, sampler.strict, found)
+                cuts = found[which]
             self._known[table, window_us] = cuts
         return cuts
 

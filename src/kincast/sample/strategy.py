@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast.errors import ProjectError
-from kincast.sample.edge import EdgeType
+from kincast.graph.snapshot import Snapshot
+from kincast.project import ModelSettings, SamplingSettings
+from kincast.sample.edge import EdgeType, edge_types
 
 STRATEGIES = ("last", "uniform", "recency", "weighted", "all")
+INFERRED = "inferred"
+LEAST_INFERRED, MOST_INFERRED = 64, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,73 @@ def fanout_table(
     return np.array([sampling.fanout for sampling in samplings], np.int64).reshape(len(edges), len(fanout))
 
 
+Plan = tuple[tuple[int, ...], dict[str, tuple[int, ...] | LinkSampling], LinkSampling]
+"""Fanout, overrides and usual sampling, as ``link_samplings`` and ``Sampler`` take them."""
+
+
+def plan_of(settings: ModelSettings) -> Plan:
+    """What the settings of a model say about sampling."""
+    overrides: dict[str, tuple[int, ...] | LinkSampling] = {}
+    fanouts = {name.replace(" ", ""): hops for name, hops in settings.fanout_overrides.items()}
+    for name, hops in fanouts.items():
+        overrides[name] = _numbers(hops, f"fanout of {name}")
+    for name, sampling in settings.link_sampling.items():
+        place = name.replace(" ", "")
+        own = overrides.get(place)
+        overrides[place] = _sampling(sampling, own if isinstance(own, tuple) else None)
+    return _numbers(settings.fanout, "fanout"), overrides, _sampling(settings.sampling, None)
+
+
+def settle_fanouts(settings: ModelSettings, snapshot: Snapshot, until_us: int) -> ModelSettings:
+    """The settings with numbers for every ``inferred`` fanout.
+
+    A link's number is 8 · sqrt(mean degree), rounded up, at least 64 and at most 512. The mean degree is that of the
+    rows there are at an instant, such as the end of the training period: later rows say nothing.
+    """
+    every = (settings.fanout, *settings.fanout_overrides.values())
+    if not any(hop == INFERRED for hops in every for hop in hops):
+        return settings
+    overrides = {name.replace(" ", ""): hops for name, hops in settings.fanout_overrides.items()}
+    settled = {name: hops for name, hops in overrides.items() if INFERRED not in hops}
+    for edge in edge_types(snapshot.schema):
+        name = edge.name.replace(" ", "")
+        hops = overrides.get(name, settings.fanout)
+        if INFERRED in hops:
+            number = _inferred(snapshot, edge, until_us)
+            settled[name] = tuple(number if hop == INFERRED else hop for hop in hops)
+    unknown = {name: hops for name, hops in overrides.items() if name not in settled}
+    fanout = tuple(LEAST_INFERRED if hop == INFERRED else hop for hop in settings.fanout)
+    return settings.model_copy(update={"fanout": fanout, "fanout_overrides": {**settled, **unknown}})
+
+
+def _inferred(snapshot: Snapshot, edge: EdgeType, until_us: int) -> int:
+    link = snapshot.links[edge.link]
+    num_src, num_dst = (
+        table.num_rows if table.time_us is None else int(np.searchsorted(table.time_us, until_us, "right"))
+        for table in (snapshot.tables[link.link.table], snapshot.tables[link.link.target])
+    )
+    num_edges = int(np.count_nonzero(link.forward[:num_src] >= 0))
+    degree = num_edges / max(num_dst if edge.reverse else num_src, 1)
+    return min(max(math.ceil(8 * math.sqrt(degree)), LEAST_INFERRED), MOST_INFERRED)
+
+
+def _sampling(settings: SamplingSettings, fanout: tuple[int, ...] | None) -> LinkSampling:
+    return LinkSampling(
+        settings.strategy,
+        fanout,
+        half_life_us=None if settings.half_life is None else settings.half_life.approx_us,
+        column=settings.column,
+        window_us=None if settings.window is None else settings.window.approx_us,
+        replace=settings.replace,
+    )
+
+
+def _numbers(hops: Sequence[int | str], where: str) -> tuple[int, ...]:
+    if any(isinstance(hop, str) for hop in hops):
+        raise ProjectError("'inferred' needs a snapshot to be inferred from", where=where)
+    return tuple(int(hop) for hop in hops)
+
+
 def _take_all(sampling: LinkSampling) -> LinkSampling:
     return replace(sampling, fanout=tuple(-1 if hop else 0 for hop in sampling.fanout or ()))
 
@@ -123,7 +195,5 @@ def _check_hops(where: str, hops: Sequence[int], num_hops: int) -> None:
         raise ProjectError(
             f"{len(hops)} numbers for {num_hops} hops", where=where, hint="give one number per hop; 0 skips a hop"
         )
-    if any(isinstance(hop, str) for hop in hops):
-        raise ProjectError("'inferred' has not been settled yet", where=where, hint="settle_fanouts needs a snapshot")
     if any(hop < -1 for hop in hops):
         raise ProjectError("a fanout is below -1", where=where, hint="-1 takes all, 0 none, k > 0 at most k")
