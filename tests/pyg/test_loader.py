@@ -290,6 +290,30 @@ def test_masks_repeated_seeds_own_times_and_transforms() -> None:
 
 def test_links_through_pygs_own_link_loader() -> None:
     data = hetero(3, 40)
+    sampler = NeighborSampler(data, [-1, -1], time_attr="time")
+    key, instants = ("a", "to", "b"), torch.arange(2, 8)
+    loader = LinkNeighborLoader(
+        data, [-1, -1], (key, data[key].edge_index[:, :6]), edge_label_time=instants, neighbor_sampler=sampler,
+        batch_size=3, time_attr="time",
+    )  # fmt: skip
+    seen = 0
+    for batch in loader:
+        found = [Counter() for _ in range(3)]
+        for name in batch.node_types:
+            for node, tree in zip(batch[name].n_id.tolist(), batch[name].batch.tolist(), strict=True):
+                found[tree][name, node] += 1
+        for tree in found:
+            expected: Counter[Any] = Counter()
+            for name, node in zip(("a", "b"), data[key].edge_index[:, seen].tolist(), strict=True):
+                nodes, _ = expand_slowly(data, [(name, node)], int(instants[seen]), 2)
+                expected.update((kind, number) for _, kind, number in nodes.elements())
+            assert tree == expected
+            seen += 1
+    assert seen == 6
+
+
+def test_negative_links_through_pygs_own_link_loader() -> None:
+    data = hetero(3, 40)
     sampler = NeighborSampler(data, [-1], time_attr="time")
     key = ("a", "to", "b")
     loader = LinkNeighborLoader(
@@ -298,8 +322,7 @@ def test_links_through_pygs_own_link_loader() -> None:
     )  # fmt: skip
     for batch in loader:
         assert len(batch[key].edge_label) == 6
-        reached = batch["a"].time[batch["a"].num_sampled_nodes[0] :]
-        assert (reached <= 5).all()
+        assert (batch["a"].time[batch["a"].num_sampled_nodes[0] :] <= 5).all()
 
 
 def test_the_data_are_left_as_they_were() -> None:
