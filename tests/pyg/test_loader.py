@@ -243,6 +243,13 @@ def test_threads_change_nothing_and_passes_differ() -> None:
     assert batches(NeighborLoader(data, [3, 2], batch_size=7, seed=2)) != one
 
 
+def test_a_batch_of_chosen_seeds() -> None:
+    loader = NeighborLoader(homogeneous(), [-1], torch.arange(20, 30), batch_size=2)
+    batch = loader(torch.tensor([3, 7]))
+    assert batch.input_id.tolist() == [3, 7]
+    assert batch.n_id[:2].tolist() == [23, 27]
+
+
 def test_the_generator_of_torch_decides_order_and_draws() -> None:
     found = []
     for _ in range(2):

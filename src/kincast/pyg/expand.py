@@ -184,5 +184,5 @@ def _neighbours(
 
 def _table(num: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """An empty table with room for that many keys."""
-    size = 1 << max(4, (4 * num).bit_length())
+    size = 1 << max(4, (2 * num).bit_length())
     return np.full(size, -1, np.int64), np.empty(size, np.int64)

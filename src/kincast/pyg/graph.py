@@ -114,7 +114,7 @@ def _times(
 def _edge_index(key: Key, store: Any, sizes: list[int]) -> Int64s:
     where = edge_name(key)
     if "edge_index" not in store:
-        raise DataError("there is no edge_index", where=where, hint="ToUndirected and adj_t come after sampling")
+        raise DataError("there is no edge_index", where=where, hint="apply ToSparseTensor to the batches instead")
     edge_index: Int64s = store.edge_index.detach().cpu().numpy().astype(np.int64, copy=False)
     for row, size, end in zip(edge_index, sizes, ("source", "destination"), strict=True):
         if len(row) and (row.min() < 0 or row.max() >= size):
