@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 torch = pytest.importorskip("torch")
 geometric = pytest.importorskip("torch_geometric", reason='needs pip install "kincast[pyg]"')
 
+from torch_geometric import EdgeIndex  # noqa: E402
 from torch_geometric.data import Data, HeteroData  # noqa: E402
 from torch_geometric.loader import LinkNeighborLoader  # noqa: E402
 
@@ -243,6 +244,14 @@ def test_threads_change_nothing_and_passes_differ() -> None:
     assert batches(NeighborLoader(data, [3, 2], batch_size=7, seed=2)) != one
 
 
+def test_edges_may_be_of_pygs_own_type_and_of_any_integers() -> None:
+    data = homogeneous()
+    expected = batches(NeighborLoader(data, [3], seed=1, batch_size=9))
+    for edges in (EdgeIndex(data.edge_index, sparse_size=(50, 50)), data.edge_index.int()):
+        same = Data(edge_index=edges, num_nodes=50)
+        assert batches(NeighborLoader(same, [3], seed=1, batch_size=9)) == expected
+
+
 def test_a_batch_of_chosen_seeds() -> None:
     loader = NeighborLoader(homogeneous(), [-1], torch.arange(20, 30), batch_size=2)
     batch = loader(torch.tensor([3, 7]))
@@ -386,6 +395,10 @@ def test_data_that_do_not_fit_themselves() -> None:
     bare["a"].num_nodes = 2
     bare["a", "to", "a"].weight = torch.ones(2)
     with pytest.raises(DataError, match="there is no edge_index"):
+        NeighborSampler(bare, [1])
+    bare = HeteroData()
+    bare["a"].name = "nobody counted"
+    with pytest.warns(UserWarning, match="num_nodes"), pytest.raises(DataError, match="a: the number of nodes is not"):
         NeighborSampler(bare, [1])
     mixed = hetero(1)
     mixed["a", "to", "b"].time = torch.arange(20)

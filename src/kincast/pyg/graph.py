@@ -64,7 +64,7 @@ def read_graph(data: Data | HeteroData, time_attr: str | None, weight_attr: str 
     else:
         what = f"{type(data).__name__} is neither Data nor HeteroData"
         raise ProjectError(what, where="data", hint="remote stores are not read; load them into HeteroData")
-    num_nodes = tuple(int(store.num_nodes) for store in nodes)
+    num_nodes = tuple(_num_nodes(store, name) for store, name in zip(nodes, node_types, strict=True))
     node_time, edge_time = _times(nodes, num_nodes, stores, time_attr)
     if weight_attr is not None and not any(weight_attr in store for store in stores.values()):
         raise ProjectError(f"no edge has '{weight_attr}'", where="weight_attr")
@@ -109,6 +109,14 @@ def _times(
     )
     edge_time = {key: _instants(store[name], store.num_edges, f"{name} of edges") for key, store in of_edges.items()}
     return node_time, edge_time
+
+
+def _num_nodes(store: Any, name: str | None) -> int:
+    """How many nodes there are; PyG warns where it guesses, and gives None where it cannot."""
+    num = store.num_nodes
+    if num is None:
+        raise DataError("the number of nodes is not known", where=name, hint="set num_nodes or x")
+    return int(num)
 
 
 def _edge_index(key: Key, store: Any, sizes: list[int]) -> Int64s:
