@@ -180,5 +180,5 @@ class _Found:
 
 def _table(num: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """An empty hash table with room for that many rows."""
-    size = 1 << max(4, (4 * num).bit_length())
+    size = 1 << max(4, (2 * num - 1).bit_length())
     return np.full(size, -1, np.int64), np.empty(size, np.int64)
