@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import numpy as np
-from sampling import make_graph
+from sampling import events_as_rows
 
 from kincast.clock import Span
 from kincast.query.encode import Lists
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    graph: Any = make_graph(options.events)
+    graph: Any = events_as_rows(options.events).graph
     rng = np.random.default_rng(1)
     users = rng.integers(0, graph.tables["users"].num_rows, options.seeds)
     seeds = Seeds("users", users, rng.integers(180, 365, options.seeds) * DAY_US)
