@@ -1,9 +1,16 @@
-"""Sampling: edges per CPU-second of the sampler and of the same algorithm in vectorised NumPy, one thread.
+"""Sampling: edges per CPU-second against the loads alone and against another sampler; threads; batches to train on.
 
-Users ← events → items, events are nodes with a time; seeds are users, each at an instant of its own. Both contenders
-alternate, each run's result is compared, the best run counts. Figures of a busy machine are not to be quoted.
+Three graphs: (a) users <- events -> items, the events being rows with a time; (a2) the same interactions as timed edges
+between users and items; (b) one table of nodes without time. Contenders alternate, every round has fresh seeds, the
+best round counts. *loads* is what remains when everything but the random loads is left out: the same offsets, marks
+that bisection looks at, and neighbours, prefetched, for batches of the same kind. Figures of a busy machine are not to
+be quoted.
 
-    python benchmarks/sampling.py --events 20000000
+    python benchmarks/sampling.py --events 20000000 --nodes 5000000 --edges 100000000
+    python benchmarks/sampling.py --rival /path/to/python --library /path/to/_neighbor_sample_cpu.so
+
+The rival is torch-sparse, the sampler that PyTorch Geometric uses where pyg-lib is not installed; benchmarks/rival.py,
+run by another interpreter, says how it is built.
 """
 
 from __future__ import annotations
@@ -11,166 +18,379 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import torch
 
+from kincast.compile import compiled
 from kincast.graph.csr import reverse_link
-from kincast.graph.snapshot import Snapshot, SnapshotLink, SnapshotTable
+from kincast.graph.snapshot import SnapshotLink, SnapshotTable
+from kincast.sample.arrays import ArrayGraph, ArrayLink
 from kincast.sample.batch import Batch, Seeds
-from kincast.sample.random import GAMMA, fold_all
-from kincast.sample.sampler import Sampler, edge_key
+from kincast.sample.edge import EdgeType
+from kincast.sample.loader import Loader
+from kincast.sample.prefetch import prefetch
+from kincast.sample.sampler import Sampler
+from kincast.sample.shared import sample_shared
+from kincast.sample.strategy import LinkSampling
 from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 
-GAMMAS = np.arange(256, dtype=np.uint64) * GAMMA
-PLANS: dict[str, list[int]] = {"[16,8]": [16, 8], "[16,8,8,8]": [16, 8, 8, 8]}
+DAY_US = 86_400_000_000
+AHEAD = 32
+WIDTH = 128
+RECENCY = LinkSampling("recency", half_life_us=30 * DAY_US)
+# M edges per CPU-second of pyg-lib built from source, and seeds/s of PyG's loader over it; quoted, another machine.
+QUOTED = {
+    "a": {"uniform": 5.1, "last": 5.9},
+    "a2": {"uniform": 5.8, "last": 11.0},
+    "b": {"uniform": 9.9, "shared": 9.9},
+    "loader": "84,000 to 90,000 seeds/s inline, 40,000 with two worker processes",
+}
 
 
-def make_graph(num_events: int, seed: int = 0) -> Snapshot:
-    """Users and items are hit with a power law; instants are uniform over a year."""
-    rng = np.random.default_rng(seed)
-    sizes = {"users": max(num_events // 20, 2), "items": max(num_events // 200, 2), "events": num_events}
-    ids = {"users": ["id"], "items": ["id"], "events": ["user", "item", "t"]}
-    tables = tuple(
-        Table(
-            name,
-            tuple(Column(c, SemanticType.ID, "BIGINT") for c in columns),
-            ("id",) if "id" in columns else (),
-            RowTime(column="t") if "t" in columns else None,
-        )
-        for name, columns in ids.items()
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A graph with the seeds and fanouts it is measured with."""
+
+    name: str
+    graph: Any
+    table: str
+    fanout: list[int]
+    strategies: dict[str, LinkSampling]
+    timed: bool = True
+
+    def seeds(self, rng: np.random.Generator, batch_size: int, num_batches: int) -> list[Seeds]:
+        """Batches of random rows, each at the end of a random day of the second half of the year."""
+        num_rows = self.graph.tables[self.table].num_rows
+        return [
+            Seeds(self.table, rng.integers(0, num_rows, batch_size), rng.integers(180, 365, batch_size) * DAY_US)
+            for _ in range(num_batches)
+        ]
+
+
+def interactions(num: int) -> tuple[Any, Any, Any, dict[str, int]]:
+    """User and item of every event, both hit with a power law, and times uniform over a year, ascending."""
+    rng = np.random.default_rng(0)
+    sizes = {"users": max(num // 20, 2), "items": max(num // 200, 2)}
+    ends = []
+    for size in sizes.values():
+        shuffled = rng.permutation(size).astype(np.int32)
+        ends.append(shuffled[(size * rng.random(num) ** 1.5).astype(np.int32)])
+    return *ends, np.sort(rng.integers(0, 365 * DAY_US, num)), sizes
+
+
+def events_as_rows(num: int) -> Workload:
+    """(a)."""
+    users, items, times, sizes = interactions(num)
+    schema = Schema(
+        (
+            *(Table(name, (Column("id", SemanticType.ID, "BIGINT"),), ("id",)) for name in sizes),
+            Table(
+                "events",
+                tuple(Column(name, SemanticType.ID, "BIGINT") for name in ("user", "item", "t")),
+                (),
+                RowTime(column="t"),
+            ),
+        ),
+        (Link("events", ("user",), "users", ("id",)), Link("events", ("item",), "items", ("id",))),
     )
-    links = (Link("events", ("user",), "users", ("id",)), Link("events", ("item",), "items", ("id",)))
-    times = np.sort(rng.integers(0, 365 * 86_400_000_000, num_events))
-    found = {}
-    for name in sizes:
-        found[name] = SnapshotTable(name, sizes[name], _still(times) if name == "events" else None, None)
-    arrays = []
-    for link in links:
-        forward = (sizes[link.target] * rng.random(num_events) ** 1.5).astype(np.int32)
-        rng.shuffle(shuffled := np.arange(sizes[link.target], dtype=np.int32))
-        forward = shuffled[forward]
-        arrays.append(SnapshotLink(link, *map(_still, (forward, *reverse_link(forward, sizes[link.target])))))
-    graph = SimpleNamespace(schema=Schema(tables, links), tables=found, links=tuple(arrays))
-    return cast(Snapshot, graph)
+    tables = {name: SnapshotTable(name, size, None, None) for name, size in sizes.items()}
+    tables["events"] = SnapshotTable("events", num, times, None)
+    links = tuple(
+        SnapshotLink(link, forward, *reverse_link(forward, sizes[link.target]))
+        for link, forward in zip(schema.links, (users, items), strict=True)
+    )
+    graph = SimpleNamespace(schema=schema, tables=tables, links=links)
+    strategies = {"last": LinkSampling(), "uniform": LinkSampling("uniform"), "recency": RECENCY}
+    return Workload("a", graph, "users", [16, 8], strategies)
 
 
-def _still(values: Any) -> Any:
-    values.flags.writeable = False
-    return values
+def events_as_edges(num: int) -> Workload:
+    """(a2)."""
+    users, items, times, sizes = interactions(num)
+    links, edges = [], []
+    for index, (dst, src, dst_rows, src_rows) in enumerate(
+        (("users", "items", users, items), ("items", "users", items, users))
+    ):
+        offsets, events = reverse_link(dst_rows, sizes[dst])
+        links.append(ArrayLink(offsets, src_rows[events], events, times[events], None))
+        edges.append(EdgeType(dst, src, index, True, f"{src} of {dst}"))
+    tables = {name: SnapshotTable(name, size, None, None) for name, size in sizes.items()}
+    strategies = {"last": LinkSampling(), "uniform": LinkSampling("uniform"), "recency": RECENCY}
+    return Workload("a2", ArrayGraph(tables, tuple(links), tuple(edges)), "users", [16, 8], strategies)
 
 
-def sample_vectorised(sampler: Sampler, seeds: Seeds) -> list[Any]:
-    """The neighbours of every hop and edge type in the sampler's order, by whole-array operations."""
-    graph = sampler.snapshot
-    keys = sampler.seed_keys(seeds)
-    level = {seeds.table: (seeds.rows, np.arange(len(seeds)))}
-    result = []
-    for hop in range(1, sampler.num_hops + 1):
-        found: dict[str, list[Any]] = {}
-        for index, edge in enumerate(sampler.edges):
-            if edge.table not in level:
-                continue
-            frontier, seed = level[edge.table]
-            link, other = graph.links[edge.link], graph.tables[edge.other]
-            cuts = np.full(len(seeds), other.num_rows)
-            if other.time_us is not None:
-                cuts = np.searchsorted(other.time_us, seeds.visible, "right")
-            if not edge.reverse:
-                rows = link.forward[frontier].astype(np.int64)
-                kept = (rows >= 0) & (rows < cuts[seed])
-                rows, owner = rows[kept], seed[kept]
-            else:
-                begin, stop = _prefix(link, frontier, cuts[seed])
-                fanout = int(sampler.fanout[index, hop - 1])
-                key = fold_all(fold_all(keys[seed], np.full(len(seed), edge_key(hop, index))), frontier)
-                places, taken = _choose(sampler.strategy, begin, stop, fanout, key)
-                rows, owner = link.rows[places].astype(np.int64), np.repeat(seed, taken)
-            result.append(rows)
-            found.setdefault(edge.other, []).append((rows, owner))
-        level = {name: tuple(map(np.concatenate, zip(*parts, strict=True))) for name, parts in found.items()}  # type: ignore[misc]
-    return result
+def homogeneous(num_nodes: int, num_edges: int) -> Workload:
+    """(b)."""
+    rng = np.random.default_rng(0)
+    degrees = np.bincount((num_nodes * rng.random(num_edges) ** 1.5).astype(np.int64), minlength=num_nodes)
+    offsets = np.concatenate([[0], np.cumsum(rng.permutation(degrees))])
+    rows = rng.integers(0, num_nodes, num_edges, dtype=np.int32)
+    link = ArrayLink(offsets, rows, np.empty(0, np.int64), None, None)
+    tables = {"nodes": SnapshotTable("nodes", num_nodes, None, None)}
+    graph = ArrayGraph(tables, (link,), (EdgeType("nodes", "nodes", 0, True, "edge"),))
+    uniform = LinkSampling("uniform")
+    return Workload("b", graph, "nodes", [15, 10], {"uniform": uniform, "shared": uniform}, timed=False)
 
 
-def _prefix(link: SnapshotLink, frontier: Any, cuts: Any) -> tuple[Any, Any]:
-    """Bisect all lists at once."""
-    begin, high = link.offsets[frontier], link.offsets[frontier + 1].copy()
-    low = begin.copy()
-    while (open_ := low < high).any():
-        middle = (low + high) // 2
-        before = open_ & (link.rows[np.minimum(middle, len(link.rows) - 1)] < cuts)
-        low = np.where(before, middle + 1, low)
-        high = np.where(open_ & ~before, middle, high)
-    return begin, low
+# --- the loads alone ---------------------------------------------------------------------------------------------
 
 
-def _choose(strategy: str, begin: Any, stop: Any, fanout: int, keys: Any) -> tuple[Any, Any]:
-    sizes = stop - begin
-    taken = np.minimum(sizes, fanout)
-    places = stop[:, None] - 1 - np.arange(fanout)
-    if strategy == "uniform":
-        many = sizes > fanout
-        drawn = np.empty((int(many.sum()), fanout), np.int64)
-        spare, key = (sizes - fanout)[many], keys[many]
-        for j in range(fanout):
-            bits = fold_all(key + GAMMAS[j], np.zeros(len(key), np.int64))
-            place = ((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53 * (spare + j + 1)).astype(np.int64)
-            drawn[:, j] = np.where((drawn[:, :j] == place[:, None]).any(1), spare + j, place)
-        places[many] = begin[many, None] + drawn
-    return places[np.arange(fanout) < taken[:, None]], taken
+@compiled
+def touch(array, index):  # type: ignore[no-untyped-def]
+    """Load everything at ``index``, and nothing else."""
+    total = 0
+    num = index.shape[0]
+    for i in range(num):
+        if i + AHEAD < num:
+            prefetch(array, index[i + AHEAD])
+        total += array[index[i]]
+    return total
 
 
-def neighbours(batch: Batch) -> list[Any]:
-    """The rows of every block."""
-    return [batch.rows[block.edge.other][batch.hop(block)[1]] for block in batch.blocks]
-
-
-def measure(graph: Snapshot, fanout: list[int], strategy: str, batch_size: int, rounds: int) -> dict[str, float]:
-    """Best edges per CPU-second of each contender; every round has fresh seeds, the first compiles and compares."""
-    sampler = Sampler(graph, fanout, strategy=strategy)
-    rng = np.random.default_rng(1)
-    num_users = graph.tables["users"].num_rows
-    best = {"kernels": 0.0, "numpy": 0.0}
-    for turn in range(rounds + 1):
-        passes = {"kernels": _seeds(rng, num_users, batch_size, 20), "numpy": _seeds(rng, num_users, batch_size, 4)}
-        if turn == 0:
-            for seeds in passes["numpy"]:
-                fast, slow = neighbours(sampler.sample(seeds)), sample_vectorised(sampler, seeds)
-                assert [rows.tolist() for rows in fast] == [rows.tolist() for rows in slow if len(rows)]
+@compiled
+def probes(offsets, marks, frontier, cuts, out):  # type: ignore[no-untyped-def]
+    """Where the time cut of every list looks: the newest mark, then, where that is too new, a bisection."""
+    num = 0
+    for i in range(frontier.shape[0]):
+        low, high = offsets[frontier[i]], offsets[frontier[i] + 1]
+        if low == high:
             continue
-        start = time.process_time()
-        total = sum(sampler.sample(seeds).num_edges for seeds in passes["kernels"])
-        best["kernels"] = max(best["kernels"], total / (time.process_time() - start))
-        start = time.process_time()
-        total = sum(len(rows) for seeds in passes["numpy"] for rows in sample_vectorised(sampler, seeds))
-        best["numpy"] = max(best["numpy"], total / (time.process_time() - start))
-    return best
+        out[num] = high - 1
+        num += 1
+        if marks[high - 1] < cuts[i]:
+            continue
+        high -= 1
+        while low < high:
+            middle = (low + high) >> 1
+            out[num] = middle
+            num += 1
+            if marks[middle] < cuts[i]:
+                low = middle + 1
+            else:
+                high = middle
+    return num
 
 
-def _seeds(rng: np.random.Generator, num_users: int, batch_size: int, num_batches: int) -> list[Seeds]:
-    return [
-        Seeds("users", rng.integers(0, num_users, batch_size), rng.integers(180, 365, batch_size) * 86_400_000_000)
-        for _ in range(num_batches)
-    ]
+def loads_of(sampler: Sampler, seeds: Seeds) -> tuple[int, list[tuple[Any, Any]]]:
+    """Edges of a batch, and the arrays with the places that sampling it must load."""
+    batch = sampler.sample(seeds)
+    found = []
+    for block in batch.blocks:
+        dst, _ = batch.hop(block)
+        frontier, seed = batch.rows[block.edge.table][dst], batch.seed[block.edge.table][dst]
+        link, times = sampler.snapshot.links[block.edge.link], sampler.snapshot.tables[block.edge.other].time_us
+        if not block.edge.reverse:
+            found.append((link.forward, frontier))
+            continue
+        found.append((link.offsets, np.repeat(frontier, 2) + np.tile([0, 1], len(frontier))))
+        if link.time_us is not None:
+            marks, cuts = link.time_us, seeds.visible[seed] + 1
+        else:
+            marks = link.rows
+            cuts = (
+                np.full(len(seed), len(link.rows))
+                if times is None
+                else np.searchsorted(times, seeds.visible, "right")[seed]
+            )
+        out = np.empty(len(frontier) * 40, np.int64)
+        if link.time_us is not None or times is not None:
+            found.append((marks, out[: probes(link.offsets, marks, frontier, cuts, out)].copy()))
+        found.append((link.rows, block.places))
+    return batch.num_edges, found
+
+
+# --- contenders --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def rival(options: argparse.Namespace, workload: Workload) -> Iterator[Callable[[], float] | None]:
+    """Ask another process, in turn, for the edges per CPU-second of one round; None without one."""
+    if not options.rival:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        links = []
+        for edge in Sampler(workload.graph, [1]).edges:
+            link, name = workload.graph.links[edge.link], f"{edge.other}__{edge.link}{edge.reverse:d}__{edge.table}"
+            if edge.reverse:
+                offsets, rows = link.offsets, link.rows
+            else:
+                offsets, rows = np.arange(len(link.forward) + 1), link.forward
+            np.save(Path(folder) / f"{name}.offsets.npy", offsets)
+            np.save(Path(folder) / f"{name}.rows.npy", rows.astype(np.int64))
+            links.append(name)
+        times = {name: table.time_us is not None for name, table in workload.graph.tables.items()}
+        for name in (name for name, timed in times.items() if timed):
+            np.save(Path(folder) / f"{name}.time.npy", workload.graph.tables[name].time_us)
+        sizes = {name: table.num_rows for name, table in workload.graph.tables.items()}
+        about = {
+            "library": options.library, "links": links, "sizes": sizes, "times": times, "table": workload.table,
+            "fanout": workload.fanout, "batch": options.batch, "batches": options.batches,
+        }  # fmt: skip
+        (Path(folder) / "about.json").write_text(json.dumps(about))
+        command = [options.rival, str(Path(__file__).with_name("rival.py")), folder]
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+
+            def ask() -> float:
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                return float(process.stdout.readline())
+
+            ask()  # warm
+            yield ask
+            process.stdin.close()
+
+
+def rate(work: Callable[[], int]) -> float:
+    """Edges per CPU-second of this thread."""
+    start = time.thread_time()
+    edges = work()
+    return edges / (time.thread_time() - start)
+
+
+def measure(workload: Workload, options: argparse.Namespace) -> None:
+    """Print one line per strategy."""
+    rng = np.random.default_rng(1)
+    best: dict[str, dict[str, float]] = {name: {} for name in workload.strategies}
+    theirs = 0.0
+    with rival(options, workload) as ask:
+        contenders: dict[tuple[str, str], Callable[[], int]] = {}
+        for name, sampling in workload.strategies.items():
+            sampler = Sampler(workload.graph, workload.fanout, strategy=sampling)
+            take = sampler.sample if name != "shared" else lambda seeds, s=sampler: sample_shared(s, seeds)
+            contenders[name, "ours"] = lambda take=take: sum(take(s).num_edges for s in batches)
+            if name in ("last", "uniform"):
+                keeping = Sampler(workload.graph, workload.fanout, strategy=sampling, keep_places=True)
+                seeds = workload.seeds(rng, options.batch, options.batches)
+                recorded = [loads_of(keeping, each) for each in seeds]
+                contenders[name, "loads"] = lambda recorded=recorded: sum(
+                    edges for edges, loads in recorded if [touch(*load) for load in loads]
+                )
+        batches = workload.seeds(rng, options.batch, 1)
+        for work in contenders.values():  # compile
+            work()
+        for _ in range(options.rounds):
+            for (name, who), work in contenders.items():
+                batches = workload.seeds(rng, options.batch, options.batches)
+                best[name][who] = max(best[name].get(who, 0.0), rate(work))
+            theirs = max(theirs, ask()) if ask else theirs
+    for name, figures in best.items():
+        line: dict[str, Any] = {"workload": workload.name, "fanout": workload.fanout, "strategy": name}
+        line |= {f"{who}, M edges/CPU-s": round(value / 1e6, 1) for who, value in figures.items()}
+        if "loads" in figures:
+            line["share of the loads alone"] = round(figures["ours"] / figures["loads"], 2)
+        if theirs:
+            line["torch-sparse"] = round(theirs / 1e6, 2)
+            line["times torch-sparse"] = round(figures["ours"] / theirs, 1)
+        if quoted := QUOTED[workload.name].get(name):  # type: ignore[attr-defined]
+            line["pyg-lib, quoted"] = quoted
+        show(line)
+
+
+def measure_threads(workload: Workload, options: argparse.Namespace) -> None:
+    """Print edges per second of wall time with one thread and with two."""
+    rng = np.random.default_rng(2)
+    for name in ("last", "uniform"):
+        sampler = Sampler(workload.graph, workload.fanout, strategy=workload.strategies[name])
+        best = {1: 0.0, 2: 0.0}
+        for _ in range(options.rounds):
+            for threads in best:
+                batches = workload.seeds(rng, options.batch, 4 * options.batches)
+                with ThreadPoolExecutor(threads) as pool:
+                    list(pool.map(sampler.sample, batches[:threads]))
+                    start = time.perf_counter()
+                    edges = sum(batch.num_edges for batch in pool.map(sampler.sample, batches))
+                best[threads] = max(best[threads], edges / (time.perf_counter() - start))
+        line = {f"{threads} threads, M edges/s": round(value / 1e6, 1) for threads, value in best.items()}
+        show({"workload": workload.name, "strategy": name, **line, "ratio": round(best[2] / best[1], 2)})
+
+
+@compiled
+def gather(features, rows, out):  # type: ignore[no-untyped-def]
+    """Copy rows of 128 float32, seen as 64 words, asked for sixteen rows ahead."""
+    num, width = rows.shape[0], features.shape[1]
+    for i in range(num):
+        if i + 16 < num:
+            for word in range(0, width, 8):
+                prefetch(features, rows[i + 16] * width + word)
+        for word in range(width):
+            out[i, word] = features[rows[i], word]
+
+
+def measure_loader(workload: Workload, options: argparse.Namespace) -> None:
+    """Print seeds per second until a batch is tensors: features of every sampled row, offsets of every hop."""
+    rng = np.random.default_rng(3)
+    words = {
+        name: rng.random((table.num_rows, WIDTH), np.float32).view(np.int64)
+        for name, table in workload.graph.tables.items()
+    }
+
+    def prepare(batch: Batch) -> int:
+        tensors: list[torch.Tensor] = []
+        for name, rows in batch.rows.items():
+            out = np.empty((len(rows), WIDTH // 2), np.int64)
+            gather(words[name], rows, out)
+            tensors += [torch.from_numpy(out.view(np.float32)), torch.from_numpy(batch.seed[name])]
+        tensors += [torch.from_numpy(block.offsets) for block in batch.blocks]
+        return len(batch.seeds) if tensors else 0
+
+    sampler = Sampler(workload.graph, workload.fanout, strategy=LinkSampling("uniform"))
+    best = {0: (0.0, 0.0), 2: (0.0, 0.0)}
+    for _ in range(options.rounds):
+        for threads in best:
+            seeds = workload.seeds(rng, options.batch * 4 * options.batches, 1)[0]
+            wall, cpu = time.perf_counter(), time.process_time()
+            num = sum(Loader(sampler, seeds, options.batch, prepare, num_threads=threads))
+            figures = num / (time.perf_counter() - wall), num / (time.process_time() - cpu)
+            best[threads] = max(best[threads], figures)
+    line: dict[str, Any] = {"workload": workload.name, "fanout": workload.fanout, "loader": f"{WIDTH} float32 a row"}
+    for threads, (wall, cpu) in best.items():
+        line["inline" if threads == 0 else f"{threads} threads"] = f"{wall:,.0f} seeds/s, {cpu:,.0f} per CPU-second"
+    show({**line, "PyG over pyg-lib, quoted": QUOTED["loader"]})
+
+
+def show(line: dict[str, Any]) -> None:
+    """Print a result with the load it was measured under."""
+    print(json.dumps({**line, "load": round(os.getloadavg()[0], 1)}), flush=True)
 
 
 def main() -> None:
-    """Print one JSON line per workload and strategy."""
+    """Print one JSON line per result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--nodes", type=int, default=500_000)
+    parser.add_argument("--edges", type=int, default=10_000_000)
     parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=20, help="per round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=("a", "a2", "b"), help="one workload")
+    parser.add_argument("--rival", help="a Python with torch")
+    parser.add_argument("--library", help="torch-sparse's compiled neighbour sampler")
     options = parser.parse_args()
-    graph = make_graph(options.events)
-    for plan, fanout in PLANS.items():
-        for strategy in ("last", "uniform"):
-            best = measure(graph, fanout, strategy, options.batch, options.rounds)
-            line = {name: round(value / 1e6, 2) for name, value in best.items()}
-            load = os.getloadavg()[0]
-            ratio = round(best["kernels"] / best["numpy"], 1)
-            print(json.dumps({"plan": plan, "strategy": strategy, "M edges/CPU-s": line, "ratio": ratio, "load": load}))
+    if options.only in (None, "a"):
+        workload = events_as_rows(options.events)
+        measure(workload, options)
+        measure_threads(workload, options)
+    if options.only in (None, "a2"):
+        workload = events_as_edges(options.events)
+        measure(workload, options)
+        measure_loader(workload, options)
+    if options.only in (None, "b"):
+        measure(homogeneous(options.nodes, options.edges), options)
 
 
 if __name__ == "__main__":

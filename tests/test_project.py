@@ -65,3 +65,35 @@ def test_a_card_nested_too_deeply() -> None:
 def test_a_length_of_time_beyond_reading() -> None:
     with pytest.raises(ProjectError, match="not a length of time"):
         parse_span("9" * 5000 + " days")
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("num_neighbors: {hop2: {default: 4}}", "hop1, hop2 and so on, in this order, not hop2"),
+        ("num_neighbors: {hop1: {default: 4}}, fanout: [4]", "num_neighbors says it all"),
+        ("num_neighbors: {hop1: {default: -2}}", "model.fanout"),
+        ("num_neighbors: {hop1: 4}", "model.num_neighbors.hop1"),
+        ("sampling: newest", "model.sampling.strategy"),
+        ("sampling: recency", "recency and half_life go together"),
+        ("sampling: {strategy: uniform, column: w}", "weighted and column go together"),
+        ("sampling: {replace: true}", "'last' draws nothing"),
+        ("sampling: {window: 0 days}", "longer than nothing"),
+        ("link_sampling: {a->b: {strategy: recency}}", "recency and half_life go together"),
+        ("max_rows_per_seed: 0", "max_rows_per_seed"),
+    ],
+)
+def test_wrong_neighbourhoods(tmp_path: Path, model: str, said: str) -> None:
+    (tmp_path / "kincast.yaml").write_text(FILE + f"    model: {{{model}}}\n")
+    with pytest.raises(ProjectError, match=said):
+        read_project(tmp_path)
+
+
+def test_neighbours_by_hop_are_fanouts_and_overrides(tmp_path: Path) -> None:
+    by_hop = '{hop1: {default: 16, "U.ID->T.UID": inferred}, hop2: {"U.ID->T.UID": 8}, hop3: {default: -1}}'
+    (tmp_path / "kincast.yaml").write_text(FILE + f"    model: {{num_neighbors: {by_hop}, sampling: uniform}}\n")
+    model = read_project(tmp_path).tasks["spend"].model
+    assert model.fanout == (16, 0, -1)
+    assert model.fanout_overrides == {"U.ID->T.UID": ("inferred", 8, -1)}
+    assert model.sampling.strategy == "uniform"
+    assert type(model).model_validate_json(model.model_dump_json()) == model

@@ -13,7 +13,15 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from kincast.project import ModelSettings, Project, Settings, SplitSettings, TaskSettings, TrainSettings
+from kincast.project import (
+    ModelSettings,
+    Project,
+    SamplingSettings,
+    Settings,
+    SplitSettings,
+    TaskSettings,
+    TrainSettings,
+)
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 BLOCKS: tuple[tuple[str, type[Settings]], ...] = (
@@ -21,6 +29,7 @@ BLOCKS: tuple[tuple[str, type[Settings]], ...] = (
     ("tasks.NAME", TaskSettings),
     ("tasks.NAME.split", SplitSettings),
     ("tasks.NAME.model", ModelSettings),
+    ("tasks.NAME.model.sampling", SamplingSettings),
     ("tasks.NAME.train", TrainSettings),
 )
 HEAD = """\
@@ -72,7 +81,8 @@ def reference() -> str:
         for name, field in model.model_fields.items():
             if name == "folder":
                 continue
-            if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            block = isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+            if block and name not in meanings:
                 rows.append(f"| `{name}` | – | see `tasks.NAME.{name}` |")
                 continue
             if name not in meanings:

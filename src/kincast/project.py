@@ -39,7 +39,7 @@ SpanField = Annotated[Span, BeforeValidator(_span)]
 InstantField = Annotated[int, BeforeValidator(_instant)]
 PlaceField = Annotated[Path, AfterValidator(_place)]
 Text = Annotated[str, BeforeValidator(_word)]
-Fanout = Annotated[int, Field(ge=-1, lt=2**31)]
+Fanout = Annotated[int, Field(ge=-1, lt=2**31)] | Literal["inferred"]
 Aggregation = Literal["sum", "mean", "max"]
 
 
@@ -146,22 +146,67 @@ class SplitSettings(Settings):
         return self
 
 
+class SamplingSettings(Settings):
+    """Which of the neighbours that a row can see are read; a word alone is its strategy.
+
+    Attributes:
+        strategy: ``last`` takes the newest, ``uniform`` draws among all, ``recency`` prefers the new, ``weighted``
+            draws by a column, ``all`` takes all wherever the fanout is not 0.
+        half_life: of ``recency``: a neighbour this much older is drawn half as often.
+        column: of ``weighted``: a column of the neighbours' table with numbers that are not negative; null counts as 0.
+        window: only neighbours no older than this at the instant of the prediction.
+        replace: draw with replacement: as many as the fanout says wherever there is one.
+    """
+
+    strategy: Literal["last", "uniform", "recency", "weighted", "all"] = "last"
+    half_life: SpanField | None = None
+    column: str | None = None
+    window: SpanField | None = None
+    replace: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        return {"strategy": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _sound(self) -> SamplingSettings:
+        if (self.strategy == "recency") != (self.half_life is not None):
+            raise ValueError("recency and half_life go together")
+        if (self.strategy == "weighted") != (self.column is not None):
+            raise ValueError("weighted and column go together")
+        if self.replace and self.strategy in ("last", "all"):
+            raise ValueError(f"'{self.strategy}' draws nothing that could be replaced")
+        if any(span is not None and span.approx_us <= 0 for span in (self.half_life, self.window)):
+            raise ValueError("half_life and window are longer than nothing")
+        return self
+
+
 class ModelSettings(Settings):
     """The shape of the network and of the neighbourhoods it reads.
 
     Attributes:
         channels: width of every hidden vector.
-        fanout: neighbours per hop for each link; its length is the number of hops.
+        fanout: neighbours per hop for each link: 0 skips, -1 takes all, ``inferred`` follows from the mean degree d at
+            the end of the training period: 8 · sqrt(d), but at least 64 and at most 512; its length is the number of
+            hops.
         fanout_overrides: per link, as ``customers.customer_id->orders.customer_id``, one number per hop.
-        sampling: ``last`` takes the newest neighbours, ``uniform`` draws among all visible ones.
+        num_neighbors: both in one, by hop: ``{hop1: {default: 16, "customers.customer_id->orders.customer_id": 128},
+            hop2: {default: 8}}``; instead of ``fanout`` and ``fanout_overrides``.
+        sampling: which neighbours are read: a strategy's name, or ``tasks.NAME.model.sampling`` as below.
+        link_sampling: per link, the same.
+        max_rows_per_seed: rows of a neighbourhood at most; longer lists of neighbours are cut first.
         aggregations: how neighbours are combined.
         dropout: share of hidden values dropped while training.
     """
 
     channels: int = Field(64, ge=2, le=1024)
-    fanout: tuple[Fanout, ...] = Field((16, 16), min_length=1, max_length=6)
+    fanout: tuple[Fanout, ...] = Field((16, 16), min_length=1, max_length=16)
     fanout_overrides: dict[str, tuple[Fanout, ...]] = Field(default_factory=dict)
-    sampling: str = Field("last", pattern="^(last|uniform)$")
+    num_neighbors: dict[str, dict[str, Fanout]] = Field(default_factory=dict)
+    sampling: SamplingSettings = Field(default_factory=SamplingSettings)
+    link_sampling: dict[str, SamplingSettings] = Field(default_factory=dict)
+    max_rows_per_seed: int | None = Field(None, ge=1)
     aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
 
@@ -169,6 +214,25 @@ class ModelSettings(Settings):
     def num_hops(self) -> int:
         """How many links away the network reads."""
         return len(self.fanout)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_hop(cls, values: Any) -> Any:
+        """Turn ``num_neighbors`` into ``fanout`` and ``fanout_overrides``."""
+        hops = values.get("num_neighbors") if isinstance(values, dict) else None
+        if not hops or not isinstance(hops, dict) or not all(isinstance(hop, dict) for hop in hops.values()):
+            return values
+        if "fanout" in values or "fanout_overrides" in values:
+            raise ValueError("num_neighbors says it all; leave fanout and fanout_overrides out")
+        if list(hops) != [f"hop{number}" for number in range(1, len(hops) + 1)]:
+            raise ValueError(f"num_neighbors has hop1, hop2 and so on, in this order, not {', '.join(map(str, hops))}")
+        fanout = [hop.get("default", 0) for hop in hops.values()]
+        links = dict.fromkeys(name for hop in hops.values() for name in hop if name != "default")
+        overrides = {
+            name: [hop.get(name, usual) for hop, usual in zip(hops.values(), fanout, strict=True)] for name in links
+        }
+        rest = {name: value for name, value in values.items() if name != "num_neighbors"}
+        return {**rest, "fanout": fanout, "fanout_overrides": overrides}
 
 
 class TrainSettings(Settings):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from kincast.graph.csr import reverse_link
@@ -53,10 +54,19 @@ def _still(values: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def make_graph() -> Callable[..., Any]:
-    """A stand-in for a snapshot: random links among tables of those sizes, instants 0 .. 9, a fifth of keys null."""
+    """A stand-in for a snapshot: random links among tables of those sizes, instants 0 .. 9, a fifth of keys null.
+
+    Any column that is asked for holds weights, some 0 or null.
+    """
 
     def make(
-        seed: int, users: int = 6, events: int = 30, items: int = 3, users_timed: bool = True, ending: bool = False
+        seed: int,
+        users: int = 6,
+        events: int = 30,
+        items: int = 3,
+        users_timed: bool = True,
+        ending: bool = False,
+        timed_links: bool = False,
     ) -> Any:
         rng = np.random.default_rng(seed)
         sizes = {"users": users, "events": events, "items": items, "nothing": 0}
@@ -75,7 +85,18 @@ def make_graph() -> Callable[..., Any]:
             num_src, num_dst = sizes[link.table], sizes[link.target]
             forward = rng.integers(0, max(num_dst, 1), num_src)
             forward = np.where((rng.random(num_src) < 0.2) | (num_dst == 0), -1, forward).astype(np.int32)
-            links.append(SnapshotLink(link, *map(_still, (forward, *reverse_link(forward, num_dst)))))
-        return SimpleNamespace(schema=schema, tables=tables, links=tuple(links))
+            offsets, rows = reverse_link(forward, num_dst)
+            edge_times = None
+            if timed_links:  # the edges begin in another order than the rows they come from
+                edge_times = rng.integers(0, 10, len(rows))
+                order = np.lexsort((edge_times, np.repeat(np.arange(num_dst), np.diff(offsets))))
+                rows, edge_times = rows[order], _still(edge_times[order])
+            links.append(SnapshotLink(link, *map(_still, (forward, offsets, rows)), edge_times))
+        weights = {name: np.array([None, 0.0, 0.5, 1.0, 7.0])[rng.integers(0, 5, num)] for name, num in sizes.items()}
+
+        def columns(table: str, names: list[str]) -> pa.Table:
+            return pa.table({name: pa.array(weights[table], pa.float64()) for name in names})
+
+        return SimpleNamespace(schema=schema, tables=tables, links=tuple(links), columns=columns)
 
     return make

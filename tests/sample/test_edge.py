@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kincast.sample.edge import edge_types, fanout_table
+from kincast.sample.edge import edge_types
+from kincast.sample.strategy import fanout_table
 from kincast.schema import Column, Link, Schema, SemanticType, Table
 
 

@@ -19,6 +19,7 @@ from kincast.errors import DataError, ProjectError
 from kincast.sample.batch import Batch, Seeds
 from kincast.sample.oracle import exists, sample_slowly
 from kincast.sample.sampler import Sampler
+from kincast.sample.strategy import STRATEGIES, LinkSampling
 
 MakeGraph = Callable[..., Any]
 FORWARD = "events.user->users.id"
@@ -34,7 +35,22 @@ def graphs(draw: st.DrawFn) -> dict[str, Any]:
         "items": draw(st.integers(0, 4)),
         "users_timed": draw(st.booleans()),
         "ending": draw(st.booleans()),
+        "timed_links": draw(st.booleans()),
     }
+
+
+@st.composite
+def samplings(draw: st.DrawFn, hops: int | None = None) -> LinkSampling:
+    strategy = draw(st.sampled_from(STRATEGIES))
+    fanouts = st.lists(st.integers(-1, 4), min_size=hops or 1, max_size=hops or 1)
+    return LinkSampling(
+        strategy,
+        fanout=tuple(draw(fanouts)) if hops else None,
+        half_life_us=draw(st.sampled_from([1, 3, 50])) if strategy == "recency" else None,
+        column="w" if strategy == "weighted" else None,
+        window_us=draw(st.sampled_from([None, None, 1, 4])),
+        replace=strategy not in ("last", "all") and draw(st.booleans()),
+    )
 
 
 @st.composite
@@ -44,12 +60,14 @@ def plans(draw: st.DrawFn) -> dict[str, Any]:
     names = [FORWARD, REVERSE, "events.parent->events.id", "events.id->events.parent"]
     return {
         "fanout": draw(st.lists(st.integers(0, 3), min_size=hops, max_size=hops)),
-        "overrides": draw(st.dictionaries(st.sampled_from(names), fanouts, max_size=2)),
-        "strategy": draw(st.sampled_from(["last", "uniform"])),
+        "overrides": draw(st.dictionaries(st.sampled_from(names), fanouts | samplings(hops=hops), max_size=2)),
+        "strategy": draw(samplings()),
         "seed": draw(st.integers(-5, 5)),
         "strict": draw(st.booleans()),
         "redraw": draw(st.just(0)),
         "keyed_by": draw(st.sampled_from(["seed", "row"])),
+        "max_rows_per_seed": draw(st.sampled_from([None, None, 1, 7, 20])),
+        "keep_places": draw(st.booleans()),
     }
 
 
@@ -79,6 +97,7 @@ def key(block: Any) -> tuple[Any, ...]:
         block.src_start,
         block.offsets.tolist(),
         block.num_visible.tolist(),
+        None if block.places is None else block.places.tolist(),
     )
 
 
@@ -110,20 +129,29 @@ def test_rule_of_time_fanout_and_no_repeats(make_graph: MakeGraph, graph: Any, p
     sampler = Sampler(snapshot, **plan)
     seeds = seeds_of(snapshot, frozen=frozen)
     batch = sampler.sample(seeds)
+    if sampler.max_rows_per_seed:
+        assert sum(np.bincount(batch.seed[name], minlength=5) for name in batch.seed).max() <= sampler.max_rows_per_seed
     for block in batch.blocks:
-        fanout = sampler.fanout[sampler.edges.index(block.edge), block.hop - 1]
+        index = sampler.edges.index(block.edge)
+        fanout, sampling = sampler.fanout[index, block.hop - 1], sampler.samplings[index]
         dst, src = batch.hop(block)
         other = block.edge.other
-        forward = snapshot.links[block.edge.link].forward
+        link = snapshot.links[block.edge.link]
+        by_edge = block.edge.reverse and link.time_us is not None
         for i, row in enumerate(batch.rows[block.edge.table][dst]):
             local = slice(src.start + block.offsets[i], src.start + block.offsets[i + 1])
             neighbours = batch.rows[other][local].tolist()
             seed = batch.seed[block.edge.table][dst][i]
             assert (batch.seed[other][local] == seed).all()
-            assert all(exists(sampler, other, n, seeds.visible[seed]) for n in neighbours)
-            assert all((forward[n] == row) if block.edge.reverse else (forward[row] == n) for n in neighbours)
-            assert len(set(neighbours)) == len(neighbours)
+            assert by_edge or all(exists(sampler, other, n, seeds.visible[seed]) for n in neighbours)
+            assert all((link.forward[n] == row) if block.edge.reverse else (link.forward[row] == n) for n in neighbours)
+            assert sampling.replace or len(set(neighbours)) == len(neighbours)
             assert fanout < 0 or len(neighbours) <= fanout
+            if by_edge and block.places is not None:
+                began = link.time_us[block.places[block.offsets[i] : block.offsets[i + 1]]]
+                assert (began <= seeds.visible[seed] - sampler.strict).all()
+                if sampling.window_us:
+                    assert (began + sampler.strict > seeds.as_of_us[seed] - sampling.window_us).all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -270,7 +298,7 @@ def test_empty_seeds_give_an_empty_batch(make_graph: MakeGraph) -> None:
         ({"overrides": {REVERSE: [-2]}}, "below -1"),
         ({"fanout": []}, "the fanout is empty"),
         ({"fanout": [-3]}, "below -1"),
-        ({"strategy": "newest"}, "there are last and uniform"),
+        ({"strategy": "newest"}, "there are last, uniform, recency, weighted and all"),
         ({"keyed_by": "luck"}, "by seed, or by row"),
         ({"keyed_by": "row", "redraw": 2}, "cannot be redrawn"),
     ],

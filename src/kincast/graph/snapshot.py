@@ -53,12 +53,15 @@ class SnapshotLink:
         forward: [rows of link.table] int32 or int64 row of link.target; -1 where the key is null or names no row.
         offsets: [rows of link.target + 1] int64 into ``rows``.
         rows: [edges] int32 or int64 rows of link.table per target row, ascending, so by time.
+        time_us: [edges] int64 when each edge began, ascending per target row, where that is not the time of the row
+            it comes from; None for a foreign key.
     """
 
     link: Link
     forward: Rows
     offsets: Int64s
     rows: Rows
+    time_us: Int64s | None = None
 
 
 class Snapshot:

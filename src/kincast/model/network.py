@@ -13,7 +13,8 @@ from kincast.model.encode import TableEncoder
 from kincast.model.inputs import Inputs
 from kincast.model.layer import MessageLayer
 from kincast.project import ModelSettings
-from kincast.sample.edge import edge_types, fanout_table
+from kincast.sample.edge import edge_types
+from kincast.sample.strategy import fanout_table, plan_of
 from kincast.schema import Schema
 
 
@@ -48,9 +49,7 @@ class Network(nn.Module):
         edges = edge_types(schema)
         tables = [table.name for table in schema]
         self.num_layers = settings.num_hops
-        self.fanouts: np.ndarray[tuple[int, int], np.dtype[np.int64]] = fanout_table(
-            edges, settings.fanout, settings.fanout_overrides
-        )
+        self.fanouts: np.ndarray[tuple[int, int], np.dtype[np.int64]] = fanout_table(edges, *plan_of(settings))
         self.edge_index = {edge.name: index for index, edge in enumerate(edges)}
         self.tables = tables
         self.encoders = nn.ModuleList(TableEncoder(spec.table(name), settings.channels) for name in tables)

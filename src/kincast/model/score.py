@@ -19,6 +19,7 @@ from kincast.project import ModelSettings
 from kincast.sample.batch import Batch, Seeds
 from kincast.sample.loader import Loader
 from kincast.sample.sampler import Sampler
+from kincast.sample.strategy import plan_of
 
 SCORE_BATCH = 1024
 
@@ -44,7 +45,8 @@ class InputLoader:
     ) -> None:
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
-        self._fixed = self._sampler(None)
+        most = settings.max_rows_per_seed
+        self._fixed = Sampler(snapshot, *plan_of(settings), seed, keyed_by="row", max_rows_per_seed=most)
 
     def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
         """Inputs of all seeds, in order, prepared ahead.
@@ -54,7 +56,7 @@ class InputLoader:
             batch_size: seeds per batch.
             redraw: another number, other neighbours where they are drawn; None for those that depend on the row alone.
         """
-        sampler = self._fixed if redraw is None else self._sampler(redraw)
+        sampler = self._fixed if redraw is None else self._fixed.redrawn(redraw)
         threads = self.num_threads if len(seeds) > batch_size else 0
         yield from Loader(sampler, seeds, batch_size, self._prepare, num_threads=threads)
 
@@ -79,19 +81,6 @@ class InputLoader:
             width = self.settings.channels
             return objective.scores(torch.zeros(0, objective.num_outputs)), np.zeros((0, width), np.float32)
         return objective.scores(torch.cat(outputs)), np.concatenate(embeddings)
-
-    def _sampler(self, redraw: int | None) -> Sampler:
-        settings = self.settings
-        keyed_by = "row" if redraw is None else "seed"
-        return Sampler(
-            self.snapshot,
-            settings.fanout,
-            settings.fanout_overrides,
-            settings.sampling,
-            self.seed,
-            redraw=redraw or 0,
-            keyed_by=keyed_by,
-        )
 
     def _prepare(self, batch: Batch) -> Inputs:
         return make_inputs(batch, self.features)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kincast.errors import DataError
 from kincast.sample.edge import EdgeType
+from kincast.sample.hetero import EdgeIndex, hetero_data
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
 
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
@@ -71,6 +76,8 @@ class Block:
         src_start: first local row of the neighbours.
         offsets: [num_dst + 1] int64.
         num_visible: [num_dst] int64 how many neighbours each frontier row could see before the fanout cut them.
+        places: [num_src] int64 where each edge is in the arrays of its link (along a foreign key, the row that holds
+            it); None unless the sampler keeps them.
     """
 
     hop: int
@@ -80,6 +87,7 @@ class Block:
     src_start: int
     offsets: Int64s
     num_visible: Int64s
+    places: Int64s | None = None
 
     @property
     def num_src(self) -> int:
@@ -114,6 +122,27 @@ class Batch:
     def num_edges(self) -> int:
         """Sampled edges of all blocks."""
         return sum(block.num_src for block in self.blocks)
+
+    def to_pyg(self) -> HeteroData:
+        """As PyTorch Geometric's ``HeteroData``, laid out as by its own disjoint loaders; ``batch`` is the seed.
+
+        Raises:
+            MissingExtraError: PyTorch Geometric is not installed.
+        """
+        edges = [
+            (
+                EdgeIndex(
+                    block.hop,
+                    block.edge,
+                    block.src_start + np.arange(block.num_src),
+                    block.dst_start + np.repeat(np.arange(block.num_dst), np.diff(block.offsets)),
+                ),
+                block.places,
+            )
+            for block in self.blocks
+        ]
+        extra = {name: {"batch": seed.astype(np.int64)} for name, seed in self.seed.items()}
+        return hetero_data(self.seeds, self.rows, self.hop_offsets, edges, extra)
 
     def hop(self, block: Block) -> tuple[slice, slice]:
         """Local rows of a block: its frontier in ``edge.table`` and its neighbours in ``edge.other``."""

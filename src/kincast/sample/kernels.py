@@ -11,38 +11,17 @@ table and seed.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from kincast.compile import compiled
+from kincast.sample.choose import choose_uniform, choose_weighted, draw_weighted, log2_weight
+from kincast.sample.lists import add_log2
+from kincast.sample.prefetch import prefetch
 from kincast.sample.random import draw, fold
 
 STAGE = 256
 AHEAD = 16
-SMALL_DRAW = 64
 ALL = np.iinfo(np.int64).max
-
-
-@intrinsic
-def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
-    """Ask for the cache line of ``array[index]``; nothing happens where that is outside the array's memory."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        layout = context.make_array(signature.args[0])(context, builder, arguments[0])
-        pointer = builder.gep(layout.data, [arguments[1]])
-        pointer = builder.bitcast(pointer, cgutils.voidptr_t)
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [pointer, i32(0), i32(3), i32(1)])  # read, keep in all levels, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
 
 
 @compiled
@@ -74,13 +53,14 @@ def cut_rows(time_us, visible_us, strict, cuts):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def count_forward(front, forward, cuts, ends, found, offsets):  # type: ignore[no-untyped-def]
+def count_forward(front, forward, cuts, floors, ends, found, offsets):  # type: ignore[no-untyped-def]
     """Follow a foreign key: the one row it names, if it is there and visible.
 
     Args:
         front: rows [n] int64 and seed [n] int32.
         forward: [num_src] int32 or int64 row of the target, -1 for none.
         cuts: [num_seeds] int64 of the target table.
+        floors: [num_seeds] int64 row before which a target is too old; empty without a window.
         ends: end_us [num_dst] int64, empty when rows do not end, and visible_us [num_seeds] int64.
         found: [n] int64, written: the target row or -1.
         offsets: [n + 1] int64, written.
@@ -96,6 +76,8 @@ def count_forward(front, forward, cuts, ends, found, offsets):  # type: ignore[n
         row = np.int64(forward[frontier[i]])
         if row >= cuts[seed[i]]:
             row = np.int64(-1)
+        if row >= 0 and floors.shape[0] > 0 and row < floors[seed[i]]:
+            row = np.int64(-1)
         if row >= 0 and end_us.shape[0] > 0 and end_us[row] <= visible_us[seed[i]]:
             row = np.int64(-1)
         found[i] = row
@@ -105,31 +87,38 @@ def count_forward(front, forward, cuts, ends, found, offsets):  # type: ignore[n
 
 
 @compiled
-def fill_forward(seed, found, out):  # type: ignore[no-untyped-def]
-    """Write the rows found: out is rows [edges] int64 and seeds [edges] int32."""
-    rows, seeds = out
-    place = 0
+def fill_forward(front, found, offsets, out):  # type: ignore[no-untyped-def]
+    """Write the rows found as far as ``offsets`` has room for them; out as ``fill_last``.
+
+    The place of an edge is the row that holds the foreign key.
+    """
+    frontier, seed = front
+    rows, seeds, places = out
     for i in range(found.shape[0]):
-        if found[i] >= 0:
-            rows[place] = found[i]
-            seeds[place] = seed[i]
-            place += 1
+        if offsets[i + 1] > offsets[i]:
+            rows[offsets[i]] = found[i]
+            seeds[offsets[i]] = seed[i]
+            if places.shape[0] > 0:
+                places[offsets[i]] = frontier[i]
 
 
 @compiled
-def count_reverse(front, link, cuts, fanout, prefix, offsets):  # type: ignore[no-untyped-def]
-    """Find the rows that refer to each frontier row: the visible ones are a prefix of its neighbour list.
+def count_reverse(front, lists, limits, take, prefix, offsets):  # type: ignore[no-untyped-def]
+    """Find the neighbours of each frontier row: the visible ones are a contiguous part of its list.
 
     Args:
         front: rows [n] int64 and seed [n] int32.
-        link: offsets [num_dst + 1] int64 and rows [edges] int32 or int64, ascending per target row.
-        cuts: [num_seeds] int64 of the neighbours' table.
-        fanout: neighbours taken at most.
-        prefix: begin [n] and stop [n] int64, written: the visible positions in the link's rows.
+        lists: offsets [num_dst + 1] int64 and marks [edges] int32 or int64, ascending in each list.
+        limits: cuts and floors [num_seeds] int64: marks in ``floor .. cut - 1`` are visible; floors empty without a
+            window.
+        take: neighbours taken at most, and whether with replacement.
+        prefix: begin [n] and stop [n] int64, written: the visible positions.
         offsets: [n + 1] int64, written.
     """
     frontier, seed = front
-    link_offsets, link_rows = link
+    list_offsets, marks = lists
+    cuts, floors = limits
+    fanout, replace = take
     begin, stop = prefix
     num = frontier.shape[0]
     total = 0
@@ -137,33 +126,44 @@ def count_reverse(front, link, cuts, fanout, prefix, offsets):  # type: ignore[n
     for start in range(0, num, STAGE):
         end = min(start + STAGE, num)
         for i in range(start, end):
-            begin[i] = link_offsets[frontier[i]]
-            stop[i] = link_offsets[frontier[i] + 1]
+            begin[i] = list_offsets[frontier[i]]
+            stop[i] = list_offsets[frontier[i] + 1]
         for i in range(start, end):
-            prefetch(link_rows, stop[i] - 1)
-            prefetch(link_rows, (begin[i] + stop[i]) >> 1)
+            prefetch(marks, stop[i] - 1)
+            prefetch(marks, (begin[i] + stop[i]) >> 1)
         for i in range(start, end):
-            low = begin[i]
-            high = stop[i]
             cut = cuts[seed[i]]
-            if high > low and link_rows[high - 1] >= cut:
-                high -= 1
-                while low < high:
-                    middle = (low + high) >> 1
-                    if link_rows[middle] < cut:
-                        low = middle + 1
-                    else:
-                        high = middle
-                stop[i] = low
+            if stop[i] > begin[i] and marks[stop[i] - 1] >= cut:
+                stop[i] = _first_from(marks, begin[i], stop[i] - 1, cut)
+        if floors.shape[0] > 0:
+            for i in range(start, end):
+                begin[i] = _first_from(marks, begin[i], stop[i], floors[seed[i]])
         for i in range(start, end):
-            total += min(fanout, stop[i] - begin[i])
+            num_visible = stop[i] - begin[i]
+            total += fanout if replace and num_visible > 0 else min(fanout, num_visible)
             offsets[i + 1] = total
 
 
 @compiled
+def _first_from(marks, low, high, cut):  # type: ignore[no-untyped-def]
+    """The first position of ``low .. high`` whose mark is not below the cut; ``high`` when there is none."""
+    while low < high:
+        middle = (low + high) >> 1
+        if marks[middle] < cut:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
 def fill_last(seed, link_rows, stop, offsets, out):  # type: ignore[no-untyped-def]
-    """Take the newest visible neighbours, newest first: out is rows [edges] int64 and seeds [edges] int32."""
-    rows, seeds = out
+    """Take the newest visible neighbours, newest first.
+
+    ``out`` is, written: rows [edges] int64, seeds [edges] int32, and places [edges] int64, the position of each in the
+    link's arrays, or empty when nobody asks.
+    """
+    rows, seeds, places = out
     num = seed.shape[0]
     for i in range(num):
         if i + AHEAD < num:
@@ -172,95 +172,86 @@ def fill_last(seed, link_rows, stop, offsets, out):  # type: ignore[no-untyped-d
         for place in range(offsets[i], offsets[i + 1]):
             rows[place] = link_rows[newest - place]
             seeds[place] = seed[i]
+        if places.shape[0] > 0:
+            for place in range(offsets[i], offsets[i + 1]):
+                places[place] = newest - place
 
 
 @compiled
-def fill_uniform(front, link_rows, prefix, offsets, keys, edge, out):  # type: ignore[no-untyped-def]
-    """Draw among the visible neighbours without replacement; all of them, newest first, where they are few enough.
+def fill_drawn(front, lists, prefix, offsets, keys, rule, out):  # type: ignore[no-untyped-def]
+    """Draw among the visible neighbours; whole lists whose order is of no matter come newest first.
 
     Args:
         front: rows [n] int64 and seed [n] int32.
-        link_rows: [edges] int32 or int64.
+        lists: offsets [num_dst + 1] int64, rows [edges] int32 or int64, and sums [edges] float64 of weights, empty for
+            equal ones.
         prefix: begin [n] and stop [n] int64 from ``count_reverse``.
         offsets: [n + 1] int64 from ``count_reverse``.
-        keys: [num_seeds] uint64.
-        edge: uint64 that tells hop and edge type apart.
-        out: rows [edges] int64 and seeds [edges] int32, written.
+        keys: [num_seeds] uint64, and uint64 that tells hop and edge type apart.
+        rule: up to how many neighbours order does not matter, and whether they are drawn with replacement.
+        out: as ``fill_last``.
     """
     frontier, seed = front
+    list_offsets, list_rows, sums = lists
     begin, stop = prefix
-    rows, seeds = out
+    seed_keys, edge = keys
+    rows, seeds, places = out
     num = frontier.shape[0]
     for start in range(0, num, STAGE):
         end = min(start + STAGE, num)
+        if sums.shape[0] > 0:
+            for i in range(start, end):
+                prefetch(list_offsets, frontier[i])
+                prefetch(sums, stop[i] - 1)
+                prefetch(sums, stop[i] - 9)  # draws look there first
+                prefetch(sums, begin[i])
         for i in range(start, end):
-            key = fold(fold(keys[seed[i]], edge), np.uint64(frontier[i]))
-            choose(key, begin[i], stop[i], rows[offsets[i] : offsets[i + 1]])
+            if offsets[i + 1] == offsets[i]:
+                continue
+            key = fold(fold(seed_keys[seed[i]], edge), np.uint64(frontier[i]))
+            chosen = rows[offsets[i] : offsets[i + 1]]
+            first = list_offsets[frontier[i]] if sums.shape[0] > 0 else begin[i]
+            _choose(key, sums, (first, begin[i], stop[i]), rule, chosen)
+            for j in range(chosen.shape[0]):
+                chosen[j] += begin[i]
             for place in range(offsets[i], offsets[i + 1]):
                 seeds[place] = seed[i]
         last = offsets[end]
+        if places.shape[0] > 0:
+            for place in range(offsets[start], last):
+                places[place] = rows[place]
         for place in range(offsets[start], last):
             if place + AHEAD < last:
-                prefetch(link_rows, rows[place + AHEAD])
-            rows[place] = link_rows[rows[place]]
+                prefetch(list_rows, rows[place + AHEAD])
+            rows[place] = list_rows[rows[place]]
 
 
 @compiled
-def choose(key, begin, stop, chosen):  # type: ignore[no-untyped-def]
-    """Write ``len(chosen)`` different positions of ``begin .. stop - 1``; if that is all of them, last first.
-
-    Floyd's algorithm (Bentley and Floyd 1987, "A sample of brilliance"): draw t below a growing bound; if t was drawn
-    before, take the bound's last position instead.
-    """
+def _choose(key, sums, span, rule, chosen):  # type: ignore[no-untyped-def]
+    """Write positions counted from the first visible one; arguments as ``fill_drawn`` and ``choose_weighted``."""
+    whole, replace = rule
     num = chosen.shape[0]
-    spare = stop - begin - num
-    if spare == 0:
+    num_visible = span[2] - span[1]
+    if replace:
         for j in range(num):
-            chosen[j] = stop - 1 - j
-        return
-    if num > SMALL_DRAW:
-        _choose_many(key, begin, spare, chosen)
-        return
-    for j in range(num):
-        position = begin + draw(key, j, spare + j + 1)
-        for other in range(j):
-            if chosen[other] == position:
-                position = begin + spare + j
-                break
-        chosen[j] = position
+            if sums.shape[0] > 0:
+                chosen[j] = draw_weighted(key, j, sums, span)
+            else:
+                chosen[j] = draw(key, j, num_visible)
+    elif num == num_visible and num <= whole:
+        for j in range(num):
+            chosen[j] = num - 1 - j
+    elif sums.shape[0] > 0:
+        choose_weighted(key, sums, span, chosen)
+    else:
+        choose_uniform(key, num_visible, chosen)
 
 
 @compiled
-def _choose_many(key, begin, spare, chosen):  # type: ignore[no-untyped-def]
-    """As ``choose``, with a hash table instead of comparing with all before."""
-    num = chosen.shape[0]
-    size = 1
-    while size < 2 * num:
-        size *= 2
-    table = np.full(size, -1, np.int64)
-    for j in range(num):
-        position = begin + draw(key, j, spare + j + 1)
-        slot = _slot(table, position)
-        if table[slot] == position:
-            position = begin + spare + j
-            slot = _slot(table, position)
-        table[slot] = position
-        chosen[j] = position
-
-
-@compiled
-def _slot(table, position):  # type: ignore[no-untyped-def]
-    """Where a position is in the hash table, or where it belongs."""
-    slot = (position * 0x9E3779B1) & (table.shape[0] - 1)
-    while table[slot] != -1 and table[slot] != position:
-        slot = (slot + 1) & (table.shape[0] - 1)
-    return slot
-
-
-@compiled
-def count_ending(seed, link_rows, ends, fanout, prefix, alive, offsets):  # type: ignore[no-untyped-def]
-    """Among visible prefixes, count the rows that have not ended: alive [n] int64 and offsets [n + 1], written."""
+def count_ending(seed, link_rows, ends, take, prefix, alive, offsets):  # type: ignore[no-untyped-def]
+    """Among visible neighbours, count those that have not ended: alive [n] int64 and offsets [n + 1], written."""
     end_us, visible_us = ends
+    fanout, replace = take
     begin, stop = prefix
     total = 0
     offsets[0] = 0
@@ -270,7 +261,7 @@ def count_ending(seed, link_rows, ends, fanout, prefix, alive, offsets):  # type
         for position in range(begin[i], stop[i]):
             num += end_us[link_rows[position]] > visible
         alive[i] = num
-        total += min(fanout, num)
+        total += fanout if replace and num > 0 else min(fanout, num)
         offsets[i + 1] = total
 
 
@@ -278,7 +269,7 @@ def count_ending(seed, link_rows, ends, fanout, prefix, alive, offsets):  # type
 def fill_last_ending(seed, link_rows, ends, stop, offsets, out):  # type: ignore[no-untyped-def]
     """As ``fill_last``, passing over rows that have ended."""
     end_us, visible_us = ends
-    rows, seeds = out
+    rows, seeds, places = out
     for i in range(seed.shape[0]):
         visible = visible_us[seed[i]]
         position = stop[i] - 1
@@ -287,27 +278,39 @@ def fill_last_ending(seed, link_rows, ends, stop, offsets, out):  # type: ignore
                 position -= 1
             rows[place] = link_rows[position]
             seeds[place] = seed[i]
+            if places.shape[0] > 0:
+                places[place] = position
             position -= 1
 
 
 @compiled
-def fill_uniform_ending(front, link_rows, ends, prefix, offsets, keys, edge, out):  # type: ignore[no-untyped-def]
-    """As ``fill_uniform``, drawing among the rows that have not ended; prefix is begin, stop and alive."""
+def fill_drawn_ending(front, lists, ends, prefix, offsets, keys, rule, out):  # type: ignore[no-untyped-def]
+    """As ``fill_drawn``, drawing among the rows that have not ended; prefix is begin, stop and alive."""
     frontier, seed = front
+    list_offsets, list_rows, sums = lists
     end_us, visible_us = ends
     begin, stop, alive = prefix
-    rows, seeds = out
-    living = np.empty(alive.max() if alive.shape[0] else 0, np.int64)
+    seed_keys, edge = keys
+    rows, seeds, places = out
+    most = alive.max() if alive.shape[0] else 0
+    living = np.empty(most, np.int64)
+    living_sums = np.empty(most if sums.shape[0] > 0 else 0, np.float64)
     for i in range(frontier.shape[0]):
-        visible = visible_us[seed[i]]
+        if offsets[i + 1] == offsets[i]:
+            continue
         num = 0
         for position in range(begin[i], stop[i]):
-            row = link_rows[position]
-            if end_us[row] > visible:
-                living[num] = row
+            if end_us[list_rows[position]] > visible_us[seed[i]]:
+                living[num] = position
+                if sums.shape[0] > 0:
+                    own = log2_weight(sums, list_offsets[frontier[i]], position)
+                    living_sums[num] = own if num == 0 else add_log2(living_sums[num - 1], own)
                 num += 1
-        key = fold(fold(keys[seed[i]], edge), np.uint64(frontier[i]))
-        choose(key, np.int64(0), alive[i], rows[offsets[i] : offsets[i + 1]])
+        key = fold(fold(seed_keys[seed[i]], edge), np.uint64(frontier[i]))
+        _choose(key, living_sums, (np.int64(0), np.int64(0), alive[i]), rule, rows[offsets[i] : offsets[i + 1]])
         for place in range(offsets[i], offsets[i + 1]):
-            rows[place] = living[rows[place]]
+            position = living[rows[place]]
+            rows[place] = list_rows[position]
             seeds[place] = seed[i]
+            if places.shape[0] > 0:
+                places[place] = position

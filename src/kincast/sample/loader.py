@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -13,7 +13,33 @@ from kincast.errors import ProjectError
 from kincast.sample.batch import Batch, Int64s, Seeds
 from kincast.sample.sampler import Sampler
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+def in_order(items: Iterable[S], make: Callable[[S], T], num_threads: int, ahead: int) -> Iterator[T]:
+    """What is made of each item, in their order, made ahead by threads that end with the iteration.
+
+    Args:
+        items: taken one by one, in the calling thread.
+        make: called in a thread; what it raises is raised when the item's turn comes.
+        num_threads: items in the making at once; 0 makes each when it is asked for.
+        ahead: items made or in the making at most, beyond the one asked for.
+    """
+    if num_threads == 0:
+        yield from map(make, items)
+        return
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="kincast-loader")
+    waiting: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Loader(Generic[T]):
@@ -76,20 +102,7 @@ class Loader(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         numbers = range(self._start_batch, self._start_batch + len(self))
-        if self._num_threads == 0:
-            yield from map(self._make, numbers)
-            return
-        pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="kincast-loader")
-        waiting: deque[Future[T]] = deque()
-        try:
-            for number in numbers:
-                waiting.append(pool.submit(self._make, number))
-                if len(waiting) > self._ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        return in_order(numbers, self._make, self._num_threads, self._ahead)
 
     def _make(self, number: int) -> T:
         index = self.order[number * self._batch_size : (number + 1) * self._batch_size]

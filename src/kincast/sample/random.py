@@ -4,7 +4,7 @@ SplitMix64's finaliser (Steele, Lea, Flood 2014, "Fast splittable pseudorandom n
 ``key + counter * gamma``. No state: the same draw whatever the batching, the order or the threads.
 
 Numba notices changes of the file a cached kernel is in, not of the files it calls: after changing this file, touch
-``kernels.py``.
+``kernels.py`` and ``choose.py``.
 """
 
 from __future__ import annotations
@@ -39,10 +39,15 @@ def fold(key, value):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def unit(key, counter):  # type: ignore[no-untyped-def]
+    """Draw number ``counter`` of a key: float64 in ``[0, 1)``, a multiple of 2^-53."""
+    return np.float64(mix(key + np.uint64(counter + 1) * GAMMA) >> _BITS_11) * _UNIT
+
+
+@compiled
 def draw(key, counter, below):  # type: ignore[no-untyped-def]
     """Draw number ``counter`` of a key: int64 in ``0 .. below - 1``, uniform up to 2^-53 · below."""
-    bits = mix(key + np.uint64(counter + 1) * GAMMA)
-    return np.int64(np.float64(bits >> _BITS_11) * _UNIT * below)
+    return np.int64(unit(key, counter) * below)
 
 
 def fold_all(key: int | NDArray[np.uint64], values: NDArray[np.int64]) -> NDArray[np.uint64]:

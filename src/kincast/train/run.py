@@ -31,6 +31,7 @@ from kincast.query.print import print_node
 from kincast.query.task import Task
 from kincast.registry.version import Metrics, Version, VersionInfo, save_version
 from kincast.sample.batch import Seeds
+from kincast.sample.strategy import settle_fanouts
 from kincast.train.aggregate import make_aggregates
 from kincast.train.boost import boosted_scores
 from kincast.train.checkpoint import remove_checkpoint
@@ -90,6 +91,8 @@ def train_task(
     limit_threads()
     _, settings = project.task(name)
     prepared = prepare(project, name, snapshot, progress)
+    settings = _settled(settings, snapshot, prepared)
+    project = project.model_copy(update={"tasks": {**project.tasks, name: settings}})
     fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
     network = new_network(snapshot, prepared, settings)
     network.load_state_dict(fit.weights)
@@ -231,6 +234,12 @@ def compare(
             found.margins[baseline][split_name] = measured.margins(theirs)
         progress(step, 1 + len(contenders), 1 + len(contenders))
     return found
+
+
+def _settled(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared) -> TaskSettings:
+    """The settings with numbers for what follows from the rows of the training period."""
+    until_us = int(prepared.labels.of(0).visible_us.max())
+    return settings.model_copy(update={"model": settle_fanouts(settings.model, snapshot, until_us)})
 
 
 def _fingerprint(snapshot: Snapshot, settings: TaskSettings, prepared: Prepared) -> str:
