@@ -22,6 +22,8 @@ class SemanticType(StrEnum):
     BOOLEAN = "boolean"
     TIMESTAMP = "timestamp"
     TEXT = "text"
+    VECTOR = "vector"  # numbers, always as many: an embedding made elsewhere, a position
+    SEQUENCE = "sequence"  # numbers, now more, now fewer
     ID = "id"  # names a row; never a feature
     IGNORED = "ignored"  # the user's or the inference's decision to leave it out
 

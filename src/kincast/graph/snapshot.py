@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ Int64s = NDArray[np.int64]
 Rows = NDArray[np.int32] | NDArray[np.int64]
 
 TABLES_FOLDER = "tables"
+BATCH_ROWS = 65_536
+"""Rows read at once where a table is read in batches."""
+
 NEVER_US = np.iinfo(np.int64).max
 """The end of a row that has none."""
 
@@ -143,6 +146,24 @@ class Snapshot:
             path = tables.path(table)
         try:
             return pq.read_table(path, columns=list(names)).select(list(names))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _damaged(path, error) from None
+
+    def batches(self, table: str, names: Sequence[str], num_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
+        """As ``columns``, in batches of rows, so that memory stays bounded; the last one may be smaller.
+
+        Raises:
+            SchemaError: the table has no such column.
+            SnapshotError: the file cannot be read.
+        """
+        for name in names:
+            self.schema.table(table).column(name)
+        with self.open_tables() as tables:
+            path = tables.path(table)
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(num_rows, columns=list(names), use_threads=False):
+                    yield pa.Table.from_batches([batch]).select(list(names))
         except (OSError, pa.ArrowInvalid) as error:
             raise _damaged(path, error) from None
 

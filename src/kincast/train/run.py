@@ -142,8 +142,9 @@ def prepare(project: Project, settings: TaskSettings, snapshot: Snapshot, progre
     if len(train.rows) == 0:
         raise DataError("there is no training label", where=settings.query, hint="kincast explain shows the anchors")
     until_us = int(train.visible_us.max())
-    spec = fit_features(snapshot, until_us, task.hidden)
-    features = open_features(snapshot, spec, project.work / "features", progress)
+    spec = fit_features(snapshot, until_us, task.hidden, project.feature_settings)
+    folder, readahead = project.work / "features", project.features.readahead
+    features = open_features(snapshot, spec, folder, progress, readahead=readahead)
     objective = fit_objective(task.kind, train.target, len(labels.classes), class_weights=settings.train.class_weights)
     return Prepared(task, labels, features, objective)
 
