@@ -8,6 +8,7 @@ instead of one after the other, each when it is first touched.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from pathlib import Path
@@ -21,6 +22,7 @@ from kincast.compile import compiled, prefetch
 AHEAD = 16
 LINE_WORDS = 8  # a cache line of 64 bytes
 WORD_BYTES = 8
+_POPULATE_READ = 22  # Linux's MADV_POPULATE_READ, which Python does not name: read the file and map all of its pages
 
 # Known to every process by the C library's name, so the machine code that calls it can be kept on the disk.
 _madvise = types.ExternalFunction("madvise", types.int32(types.uintp, types.uintp, types.int32))
@@ -83,7 +85,8 @@ class MappedWords:
         offset: bytes before the first record, a whole number of pages.
         num_rows: records in it.
         width: 64-bit words of a record.
-        readahead: ask the disk for the rows of each batch before reading them, and for nothing else.
+        readahead: ask the disk for the rows of each batch before reading them, and for nothing else; otherwise the
+            whole file is taken to fit into memory.
 
     Raises:
         OSError: it cannot be mapped.
@@ -98,6 +101,9 @@ class MappedWords:
         self._address = np.frombuffer(self._map, np.uint8).ctypes.data
         if readahead:
             self._map.madvise(mmap.MADV_RANDOM)  # a page that is missing nevertheless brings no others with it
+        else:
+            with contextlib.suppress(OSError):  # older kernels map each page when it is first touched
+                self._map.madvise(_POPULATE_READ)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
         """The records of those rows: [n, width] uint64, in memory of its own.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kincast.clock import DAY_US
 from kincast.feature.convert import NO_INSTANT
-from kincast.feature.store import FeatureStore, TableFeatures
+from kincast.feature.store import FeatureStore, RowFeatures, TableFeatures
 from kincast.sample.batch import Batch, Block
 from kincast.sample.edge import EdgeType
 
@@ -94,12 +94,19 @@ def _table_inputs(features: TableFeatures, rows: NDArray[np.int64], as_of_us: ND
     known = ages[:, 1 - int(spec.calendar) :]  # the columns that there are instants for
     known[:] = (as_of_us[:, None] - np.where(missing, 0, found.instants_us)) / DAY_US
     known[missing] = np.nan
-    # Numbers and codes stay where they were gathered to; what is not float32 is converted faster by torch than by
-    # NumPy, and than in the gathering loop.
-    numeric = torch.from_numpy(found.numbers).to(torch.float32)
-    if features.scales is not None:
-        numeric = numeric.mul_(torch.from_numpy(features.scales))
+    numeric = _as_float32(features, found)
     return TableInputs(numeric=numeric, codes=torch.from_numpy(found.codes), ages=torch.from_numpy(ages))
+
+
+def gathered_numbers(features: TableFeatures, rows: NDArray[np.int64]) -> Tensor:
+    """The numbers of rows [n] as a model reads them: float32 [n, numeric_width]."""
+    return _as_float32(features, features.gather(rows))
+
+
+def _as_float32(features: TableFeatures, found: RowFeatures) -> Tensor:
+    # float32 stays where it was gathered to; other types are converted faster by torch than by NumPy.
+    numbers = torch.from_numpy(found.numbers).to(torch.float32)
+    return numbers if features.scales is None else numbers.mul_(torch.from_numpy(features.scales))
 
 
 def _edge_inputs(block: Block) -> EdgeInputs:
