@@ -196,6 +196,8 @@ class Predictor:
         reason = "have no row"
         if len(rows) and not absent.any():
             instants = self.instants_of(rows, as_of_us)
+            rows = self.snapshot.versions_at(self.task.entity, rows, instants)
+            absent = rows < 0
             if entity.time_us is not None:
                 absent |= entity.time_us[rows] > instants
             if entity.end_us is not None:

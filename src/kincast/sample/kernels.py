@@ -82,6 +82,42 @@ def count_forward(front, forward, cuts, ends, found, offsets):  # type: ignore[n
 
 
 @compiled
+def count_versions(front, forward, versions, cuts, ends, found, offsets):  # type: ignore[no-untyped-def]
+    """Follow a foreign key to a table of versions: the newest that has begun, if it has not ended.
+
+    Args:
+        front: rows [n] int64 and seed [n] int32.
+        forward: [num_src] int32 or int64 first version of the target, -1 for none.
+        versions: offsets [num_dst + 1] int64 and rows int32 or int64, ascending: the versions by their first one.
+        cuts: [num_seeds] int64 of the target table.
+        ends: end_us [num_dst] int64 and visible_us [num_seeds] int64.
+        found: [n] int64, written: the version or -1.
+        offsets: [n + 1] int64, written.
+    """
+    frontier, seed = front
+    version_offsets, version_rows = versions
+    end_us, visible_us = ends
+    total = 0
+    offsets[0] = 0
+    for i in range(frontier.shape[0]):
+        found[i] = -1
+        first = np.int64(forward[frontier[i]])
+        if first >= 0:
+            begin = low = version_offsets[first]
+            high = version_offsets[first + 1]
+            while low < high:
+                middle = (low + high) >> 1
+                if version_rows[middle] < cuts[seed[i]]:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low > begin and end_us[version_rows[low - 1]] > visible_us[seed[i]]:
+                found[i] = version_rows[low - 1]
+                total += 1
+        offsets[i + 1] = total
+
+
+@compiled
 def fill_forward(seed, found, out):  # type: ignore[no-untyped-def]
     """Write the rows found: out is rows [edges] int64 and seeds [edges] int32."""
     rows, seeds = out

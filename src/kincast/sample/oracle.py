@@ -31,6 +31,7 @@ def sample_slowly(sampler: Sampler, seeds: Seeds) -> Batch:
             offsets, num_visible = [0], []
             for local in range(start, stop):
                 row, tree = rows[edge.table][local], seed[edge.table][local]
+                row = _first_version(sampler, edge.table, row) if edge.reverse else row
                 key = _fold(_fold(keys[tree], edge_key(hop, index)), row)
                 visible = _visible(sampler, edge, row, int(seeds.visible[tree]))
                 num_visible.append(len(visible))
@@ -65,7 +66,14 @@ def _neighbours(sampler: Sampler, edge: EdgeType, row: int) -> Iterator[int]:
     if edge.reverse:
         yield from np.flatnonzero(forward == row).tolist()
     elif forward[row] >= 0:
-        yield int(forward[row])
+        first = int(forward[row])
+        num_rows = sampler.snapshot.tables[edge.other].num_rows
+        yield from (other for other in range(num_rows) if _first_version(sampler, edge.other, other) == first)
+
+
+def _first_version(sampler: Sampler, table: str, row: int) -> int:
+    versions = sampler.snapshot.tables[table].versions
+    return row if versions is None else int(versions.forward[row])
 
 
 def exists(sampler: Sampler, table: str, row: int, visible_us: int) -> bool:

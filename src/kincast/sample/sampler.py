@@ -181,14 +181,19 @@ class _Expansion:
             self._starts[name].append(self._starts[name][-1] + total)
 
     def _count(self, index: int, edge: EdgeType, fanout: int) -> _Step:
-        front = (self._rows[edge.table][-1], self._seed[edge.table][-1])
+        front = self._front(edge)
         num = len(front[0])
         link = self._sampler.snapshot.links[edge.link]
         cuts, ends = self._cut(edge.other), self._ends(edge.other)
         offsets = np.empty(num + 1, np.int64)
         if not edge.reverse:
             found = np.empty(num, np.int64)
-            kernels.count_forward(front, link.forward, cuts, ends, found, offsets)
+            versions = self._sampler.snapshot.tables[edge.other].versions
+            if versions is None:
+                kernels.count_forward(front, link.forward, cuts, ends, found, offsets)
+            else:
+                lists = (versions.offsets, versions.rows)
+                kernels.count_versions(front, link.forward, lists, cuts, ends, found, offsets)
             return _Step(index, edge, offsets, found, _EMPTY, _EMPTY, _EMPTY)
         begin, stop = prefix = (np.empty(num, np.int64), np.empty(num, np.int64))
         kernels.count_reverse(front, (link.offsets, link.rows), cuts, fanout, prefix, offsets)
@@ -200,7 +205,7 @@ class _Expansion:
 
     def _fill(self, hop: int, step: _Step, rows: Int64s, seeds: Int32s) -> None:
         edge, offsets, out = step.edge, step.offsets, (rows, seeds)
-        _, seed = front = (self._rows[edge.table][-1], self._seed[edge.table][-1])
+        _, seed = front = self._front(edge)
         if not edge.reverse:
             kernels.fill_forward(seed, step.found, out)
             return
@@ -217,6 +222,14 @@ class _Expansion:
             kernels.fill_last(seed, link_rows, step.stop, offsets, out)
         else:
             kernels.fill_uniform(front, link_rows, (step.begin, step.stop), offsets, self._keys, key, out)
+
+    def _front(self, edge: EdgeType) -> tuple[Int64s, Int32s]:
+        """The rows found last and their seeds; what refers to a version refers to its key, so to the first of them."""
+        rows, seed = self._rows[edge.table][-1], self._seed[edge.table][-1]
+        versions = self._sampler.snapshot.tables[edge.table].versions
+        if edge.reverse and versions is not None:
+            rows = versions.forward[rows].astype(np.int64)
+        return rows, seed
 
     def _cut(self, name: str) -> Int64s:
         """[num_seeds] rows of a table below which each seed may look."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,10 @@ def compare(
 ) -> Comparison:
     """Metrics of the network and of every baseline, per split, on the very same rows."""
     labels = prepared.labels
-    history = label_history(prepared.task, labels)
+    # What has versions is one entity, whichever of them a label is of.
+    versions = snapshot.tables[labels.entity].versions
+    entities = labels.rows if versions is None else versions.forward[labels.rows].astype(np.int64)
+    history = label_history(prepared.task, replace(labels, rows=entities))
     contenders = {baseline: rule(labels, history) for baseline, rule in HEURISTICS[labels.kind].items()}
     seeds = examples(labels).seeds
     aggregates = make_aggregates(snapshot, seeds, prepared.task.hidden, progress)
@@ -202,7 +205,7 @@ def compare(
     for split, split_name in SPLITS.items():
         part = labels.split == split
         own, _ = loader.score(network, prepared.objective, examples(labels.of(split)).seeds, progress)
-        rows, target = labels.rows[part], labels.target[part]
+        rows, target = entities[part], labels.target[part]
         step = f"compare on the {split_name} period"
         progress(step, 0, 1 + len(contenders))
         measured = measure(labels.kind, target, own, rows)
