@@ -17,7 +17,8 @@ from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 
 _HEAD = """\
 # What the database looks like to Kincast. Edit it freely: comments only say why something was chosen.
-# type:  numerical categorical multicategorical boolean timestamp text, id (names a row, never a feature), ignored
+# type:  numerical categorical multicategorical boolean timestamp text, vector (a list of always as many numbers),
+#        sequence (a list of now more, now fewer numbers), id (names a row, never a feature), ignored
 # time:  when a row came to be: a date column, {column: date, clock: time}, or {via: order_id} for the time of the row
 #        that a link leads to; 'shift: -1 day' moves it. A table without 'time' is taken to have been there always.
 # versions: {from: valid_from, to: valid_to} instead of time: many rows a key, of which one is valid at each instant.
