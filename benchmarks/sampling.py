@@ -32,14 +32,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from kincast.compile import compiled
+from kincast.compile import compiled, prefetch
 from kincast.graph.csr import reverse_link
 from kincast.graph.snapshot import SnapshotLink, SnapshotTable
 from kincast.sample.arrays import ArrayGraph, ArrayLink
 from kincast.sample.batch import Batch, Seeds
 from kincast.sample.edge import EdgeType
 from kincast.sample.loader import Loader
-from kincast.sample.prefetch import prefetch
 from kincast.sample.sampler import Sampler
 from kincast.sample.shared import sample_shared
 from kincast.sample.strategy import LinkSampling

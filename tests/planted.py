@@ -10,8 +10,9 @@ import pytest
 
 from kincast.graph.build import build_snapshot
 from kincast.graph.snapshot import Snapshot
-from kincast.project import Project, TaskSettings
+from kincast.project import FeatureSettings, Project, TaskSettings
 from kincast.registry.version import Version
+from kincast.schema import Schema
 from kincast.source.infer import infer_schema
 from kincast.source.open import open_source
 from kincast.testing.planted import QUERY, planted_database
@@ -25,12 +26,20 @@ Planted = tuple[Project, Snapshot]
 MakePlanted = Callable[..., Planted]
 
 
-def make_planted(folder: Path, train: dict[str, object] | None = None, **options: Any) -> Planted:
+def make_planted(
+    folder: Path,
+    train: dict[str, object] | None = None,
+    edit: Callable[[Schema], Schema] | None = None,
+    features: dict[str, object] | None = None,
+    **options: Any,
+) -> Planted:
     """A project with the task ``buys`` on a planted database, and its snapshot."""
     source = open_source(str(planted_database(folder, **options)))
     schema = infer_schema(source).schema
+    schema = edit(schema) if edit else schema
     task = TaskSettings.model_validate({"query": QUERY, "split": SPLIT, "train": TRAIN | (train or {}), "model": MODEL})
-    project = Project(folder=folder, source=source.url, tasks={"buys": task})
+    settings = FeatureSettings.model_validate(features or {})
+    project = Project(folder=folder, source=source.url, tasks={"buys": task}, features=settings)
     return project, build_snapshot(source, schema, project.snapshots)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from kincast.project import (
+    FeatureSettings,
     ModelSettings,
     Project,
     SamplingSettings,
@@ -26,6 +27,7 @@ from kincast.project import (
 PATH = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 BLOCKS: tuple[tuple[str, type[Settings]], ...] = (
     ("kincast.yaml", Project),
+    ("features", FeatureSettings),
     ("tasks.NAME", TaskSettings),
     ("tasks.NAME.split", SplitSettings),
     ("tasks.NAME.model", ModelSettings),

@@ -17,15 +17,18 @@ from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 
 _HEAD = """\
 # What the database looks like to Kincast. Edit it freely: comments only say why something was chosen.
-# type:  numerical categorical multicategorical boolean timestamp text, id (names a row, never a feature), ignored
+# type:  numerical categorical multicategorical boolean timestamp text, vector (a list of always as many numbers),
+#        sequence (a list of now more, now fewer numbers), id (names a row, never a feature), ignored
 # time:  when a row came to be: a date column, {column: date, clock: time}, or {via: order_id} for the time of the row
 #        that a link leads to; 'shift: -1 day' moves it. A table without 'time' is taken to have been there always.
+# versions: {from: valid_from, to: valid_to} instead of time: many rows a key, of which one is valid at each instant.
 # links: the columns on the left name a row of the table on the right, by its key.
 """
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # YAML 1.1 reads these as something else than text.
 _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
-_TABLE_WORDS = ("key", "time", "end_time", "columns")
+_TABLE_WORDS = ("key", "time", "end_time", "versions", "columns")
+_VERSION_WORDS = ("from", "to")
 _TIME_WORDS = ("column", "clock", "via", "shift")
 _COLUMN_WORDS = ("type", "stored", "format", "separator")
 
@@ -127,11 +130,14 @@ def _table_lines(table: Table, evidence: Mapping[str, str]) -> Iterator[tuple[st
     if table.key or key_place(table.name) in evidence:
         key = _word(table.key[0]) if len(table.key) == 1 else _list(table.key)
         yield f"    key: {key}", evidence.get(key_place(table.name))
-    if table.time is not None:
+    if table.versioned and table.time is not None:
+        words = f"{{from: {_word(table.time.column or '')}, to: {_word(table.end_time or '')}}}"
+        yield f"    versions: {words}", evidence.get(time_place(table.name))
+    elif table.time is not None:
         yield f"    time: {_time_word(table.time)}", evidence.get(time_place(table.name))
     elif time_place(table.name) in evidence:
         yield "    time: null", evidence[time_place(table.name)]
-    if table.end_time is not None:
+    if table.end_time is not None and not table.versioned:
         yield f"    end_time: {_word(table.end_time)}", evidence.get(end_place(table.name))
     if not table.columns:
         yield "    columns: {}", None
@@ -259,10 +265,27 @@ class _Reader:
             found = values["key"]
             parts = self._sequence(found, "'key'") if isinstance(found, yaml.SequenceNode) else [found]
             key = tuple(self._known(part, names, f"column of {name}") for part in parts)
+        if "versions" in values:
+            return self._versions(Table(name, columns, key), values)
         time = self._time(name, values["time"], names) if "time" in values else None
         end = values.get("end_time")
         end_time = self._known(end, names, f"column of {name}") if end is not None and not self._is_null(end) else None
         return Table(name, columns, key, time, end_time)
+
+    def _versions(self, table: Table, values: dict[str, yaml.Node]) -> Table:
+        node = values["versions"]
+        for other in ("time", "end_time"):
+            if other in values:
+                self._fail(values[other], f"table {table.name} has 'versions', which say its {other} too")
+        parts = self._mapping(node, "'versions'", _VERSION_WORDS)
+        names = [column.name for column in table.columns]
+        for word in _VERSION_WORDS:
+            if word not in parts:
+                self._fail(node, f"'versions' of table {table.name} have no '{word}'")
+        if not table.key:
+            self._fail(node, f"table {table.name} has versions but no key that says what they are versions of")
+        start, end = (self._known(parts[word], names, f"column of {table.name}") for word in _VERSION_WORDS)
+        return Table(table.name, table.columns, table.key, RowTime(column=start), end, versioned=True)
 
     def _column(self, name: str, node: yaml.Node) -> Column:
         values = self._mapping(node, f"column {name}", _COLUMN_WORDS)

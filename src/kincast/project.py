@@ -182,6 +182,24 @@ class SamplingSettings(Settings):
         return self
 
 
+FeatureStorage = Literal["float32", "float16", "int8"]
+
+
+class FeatureSettings(Settings):
+    """How the columns of rows become the numbers that a model reads, and how these are kept on disk.
+
+    Attributes:
+        storage: of numbers: ``float32``; ``float16``, half as large; or ``int8``, a quarter, in 127 steps either way.
+        text: ``hashing`` counts hashed words; otherwise the folder of a local sentence-transformers model.
+        readahead: ask the disk for the rows of each batch before reading them: ``always``, ``never``, or ``auto``:
+            where the encoded rows are larger than half of the memory.
+    """
+
+    storage: FeatureStorage = "float32"
+    text: str = Field("hashing", min_length=1)
+    readahead: Literal["auto", "always", "never"] = "auto"
+
+
 class ModelSettings(Settings):
     """The shape of the network and of the neighbourhoods it reads.
 
@@ -288,6 +306,7 @@ class Project(Settings):
         schema_card: path of the schema card.
         tasks: name → what to predict.
         targets: name → text of a target, which queries may then name: ``PREDICT churn FOR customers WITHIN 30 days``.
+        features: how columns become numbers.
     """
 
     folder: Path
@@ -295,11 +314,19 @@ class Project(Settings):
     schema_card: PlaceField = Field(Path("schema.yaml"), alias="schema")
     tasks: dict[str, TaskSettings] = Field(default_factory=dict)
     targets: dict[str, str] = Field(default_factory=dict)
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
 
     @property
     def card_path(self) -> Path:
         """Absolute path of the schema card."""
         return self.folder / self.schema_card
+
+    @property
+    def feature_settings(self) -> FeatureSettings:
+        """How columns become numbers; the folder of a text model starts at the project's."""
+        if self.features.text == "hashing":
+            return self.features
+        return self.features.model_copy(update={"text": str(self.folder / self.features.text)})
 
     @property
     def work(self) -> Path:

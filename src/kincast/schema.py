@@ -22,6 +22,8 @@ class SemanticType(StrEnum):
     BOOLEAN = "boolean"
     TIMESTAMP = "timestamp"
     TEXT = "text"
+    VECTOR = "vector"  # numbers, always as many: an embedding made elsewhere, a position
+    SEQUENCE = "sequence"  # numbers, now more, now fewer
     ID = "id"  # names a row; never a feature
     IGNORED = "ignored"  # the user's or the inference's decision to leave it out
 
@@ -77,6 +79,8 @@ class Table:
         key: primary key columns; empty when the table has none (its rows are then known by their order).
         time: where its rows' time comes from; None for a timeless table.
         end_time: column with the instant from which a row no longer exists; None without one.
+        versioned: the rows are versions of what the key names, each valid from its time up to its end; one key may
+            have many, one after the other. A link to such a table leads to the version valid at the instant asked for.
     """
 
     name: str
@@ -84,6 +88,7 @@ class Table:
     key: tuple[str, ...] = ()
     time: RowTime | None = None
     end_time: str | None = None
+    versioned: bool = False
 
     def column(self, name: str) -> Column:
         """The column of that exact name.
@@ -182,7 +187,11 @@ class Schema:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; ``Schema.from_dict`` reads them back."""
-        return asdict(self)
+        values = asdict(self)
+        for table in values["tables"]:
+            if not table["versioned"]:  # so that the digest of a schema without versions stays what it was
+                del table["versioned"]
+        return values
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Schema:
@@ -223,6 +232,8 @@ class Schema:
         ]:
             if used and used not in columns:
                 yield f"the {role} of table {table.name} names column {used}, which it does not have"
+        if table.versioned and not (table.key and time.column and table.end_time):
+            yield f"table {table.name} has versions, so it needs a key and the columns they are valid from and to"
         if time.via and not any(time.via in link.columns for link in self.links_from(table.name)):
             yield f"table {table.name} takes its time via {time.via}, but no link starts from that column"
 
@@ -236,6 +247,9 @@ class Schema:
                     yield f"link {link.name} names column {name}.{column}, which is not there"
         if len(link.columns) != len(link.target_columns):
             yield f"link {link.name} has not as many columns on one side as on the other"
+        time = self.table(link.table).time
+        if self.table(link.target).versioned and time is not None and time.via in link.columns:
+            yield f"table {link.table} cannot take its time from {link.target}, which has versions and so many times"
         if self.table(link.target).key != link.target_columns:
             yield f"link {link.name} must end at the primary key of {link.target}"
 
@@ -255,4 +269,5 @@ def _table_from(values: dict[str, Any]) -> Table:
         key=tuple(values["key"]),
         time=time,
         end_time=values["end_time"],
+        versioned=values.get("versioned", False),
     )

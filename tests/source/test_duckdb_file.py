@@ -33,7 +33,7 @@ def test_types_that_arrow_and_parquet_cannot_hold(tmp_path: Path) -> None:
     types = {c.name: (c.stored, c.type) for c in source.inspect().table("t").columns}
     assert types["e"] == ("VARCHAR", SemanticType.CATEGORICAL)
     assert types["l"] == ("VARCHAR[]", SemanticType.MULTICATEGORICAL)
-    assert types["f"][1] is SemanticType.IGNORED
+    assert types["f"][1] is SemanticType.VECTOR
     assert types["s"] == ("VARCHAR", SemanticType.IGNORED)
     assert types["u"] == ("VARCHAR", SemanticType.ID)
     assert types["z"] == ("TIMESTAMP WITH TIME ZONE", SemanticType.TIMESTAMP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.planted import TRAIN, MakePlanted, Planted, make_planted
 from kincast.errors import TrainError
 from kincast.model.network import weights_of
 from kincast.registry.version import Version, load_version
+from kincast.schema import RowTime, Schema, SemanticType
 from kincast.train.loop import Trainer
 from kincast.train.run import prepare, train_task
 
@@ -45,6 +47,26 @@ def test_a_label_written_in_a_later_fact_stays_unseen(planted_with: MakePlanted)
     info = train_task(project, "buys", snapshot=snapshot).info
     assert info.metrics["test"]["auroc"].value == pytest.approx(0.5, abs=CHANCE)
     assert info.baselines["LightGBM"]["test"]["auroc"].value == pytest.approx(0.5, abs=CHANCE)
+
+
+@pytest.mark.parametrize("is_end", [True, False])
+def test_an_end_that_is_not_known_yet_stays_unseen(is_end: bool, planted_with: MakePlanted) -> None:
+    """The planted end tells the label; read as a column like any other, it is all that a model needs."""
+
+    def edit(schema: Schema) -> Schema:
+        table = schema.table("memberships")
+        columns = [replace(c, type=SemanticType.TIMESTAMP) if c.name == "ended_at" else c for c in table.columns]
+        end = "ended_at" if is_end else None
+        changed = replace(table, columns=tuple(columns), time=RowTime(column="began_at"), end_time=end)
+        return Schema(tuple(changed if t.name == table.name else t for t in schema), schema.links)
+
+    project, snapshot = planted_with(edit=edit, shuffled=True, late_end=True, num_customers=700)
+    info = train_task(project, "buys", snapshot=snapshot).info
+    for metrics in (info.metrics, info.baselines["LightGBM"]):
+        if is_end:
+            assert metrics["test"]["auroc"].value == pytest.approx(0.5, abs=CHANCE)
+    if not is_end:
+        assert info.metrics["test"]["auroc"].value > 0.9
 
 
 def test_the_same_plan_gives_the_same_weights_whatever_the_threads(version: Version, tmp_path: Path) -> None:

@@ -25,13 +25,14 @@ def outcome_of(workspace: Workspace, version: Version) -> tuple[NDArray[np.float
     from kincast.query.labels import make_labels, read_labels
     from kincast.sample.batch import Seeds
 
-    _, settings = workspace.project.task(version.info.task)
+    project = workspace.project
+    _, settings = project.task(version.info.task)
     snapshot = workspace.snapshot(version.info.snapshot_id)
-    predictor = Predictor.load(version, snapshot, workspace.project.work / "features")
+    predictor = Predictor.load(version, snapshot, project.work / "features", readahead=project.features.readahead)
     split = SplitSettings.model_validate(version.info.settings["split"])
     with snapshot.open_tables() as tables:
         if settings.labels is not None:
-            labels = read_labels(predictor.task, tables, workspace.project.folder / settings.labels, split)
+            labels = read_labels(predictor.task, tables, project.folder / settings.labels, split)
         else:
             labels = make_labels(predictor.task, tables, split)
     test = labels.of(2)

@@ -48,7 +48,8 @@ def serve(
     from kincast.serve.run import serve as serve_app
 
     with console.progress() as progress:
-        predictor = Predictor.load(found, workspace.snapshot(), workspace.project.work / "features", progress)
+        folder, readahead = workspace.project.work / "features", workspace.project.features.readahead
+        predictor = Predictor.load(found, workspace.snapshot(), folder, progress, readahead=readahead)
     app = create_app(predictor, embeddings(workspace.project.store, name))
     if not once:
         serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))

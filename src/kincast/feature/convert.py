@@ -11,9 +11,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kincast.clock import DAY_US
-from kincast.feature.spec import CALENDAR_WIDTH, FIRST_CODE, MISSING_CODE, UNSEEN_CODE, Numeric
+from kincast.feature.spec import (
+    CALENDAR_WIDTH,
+    CLIP,
+    FIRST_CODE,
+    MISSING_CODE,
+    SUMMARY,
+    UNSEEN_CODE,
+    Categorical,
+    Numeric,
+    Vector,
+)
 
-CLIP = 8.0  # standard deviations beyond which a value says no more
 NO_INSTANT = np.iinfo(np.int64).min  # stands for a missing instant
 
 
@@ -43,22 +52,30 @@ def scaled(values: NDArray[np.float64], spec: Numeric) -> NDArray[np.float32]:
 
 
 def as_texts(column: pa.ChunkedArray) -> pa.Array:
-    """Any column as one contiguous array of strings."""
-    if pa.types.is_floating(column.type):
-        # 3.0 and 3 are one category.
-        whole = pc.all(pc.equal(pc.floor(column), column)).as_py()
-        column = pc.cast(column, pa.int64(), safe=False) if whole else column
+    """Any column as one contiguous array of strings; a value gives the same text whatever others are beside it."""
     texts = pc.cast(column, pa.string())
+    if pa.types.is_floating(column.type):
+        # 3.0 and 3 are one category; beyond 2^53 fractions have no whole numbers to be confused with.
+        whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**53))
+        numbers = pc.cast(pc.if_else(whole, column, 0.0), pa.int64(), safe=False)
+        texts = pc.if_else(whole, pc.cast(numbers, pa.string()), texts)
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
-def codes_of(texts: pa.Array, categories: tuple[str, ...]) -> NDArray[np.int32]:
-    """Category codes int32 [n]: 0 missing, 1 unseen, then the position among the categories."""
-    found = pc.index_in(texts, value_set=pa.array(categories, pa.string()))
-    filled = pc.fill_null(pc.add(found, FIRST_CODE), UNSEEN_CODE)
-    codes: NDArray[np.int32] = filled.to_numpy(zero_copy_only=False).astype(np.int32)
-    codes[pc.is_null(texts).to_numpy(zero_copy_only=False)] = MISSING_CODE
-    return codes
+def codes_of(texts: pa.Array, spec: Categorical) -> NDArray[np.int32]:
+    """Category codes int32 [n]: 0 missing, 1 unseen, then the position among the categories, then the buckets."""
+    encoded = texts.dictionary_encode()
+    distinct = encoded.dictionary
+    found = pc.fill_null(pc.index_in(distinct, value_set=pa.array(spec.categories, pa.string())), -1)
+    places = found.to_numpy(zero_copy_only=False).astype(np.int32)
+    codes = np.where(places < 0, UNSEEN_CODE, places + FIRST_CODE).astype(np.int32)
+    if spec.buckets:
+        start = FIRST_CODE + len(spec.categories)
+        for place in np.flatnonzero(places < 0).tolist():
+            codes[place] = start + zlib.crc32(distinct[place].as_py().encode()) % spec.buckets
+    index = pc.fill_null(encoded.indices, len(distinct)).to_numpy(zero_copy_only=False)
+    by_row: NDArray[np.int32] = np.append(codes, np.int32(MISSING_CODE))[index]
+    return by_row
 
 
 def as_lists(column: pa.ChunkedArray, separator: str | None) -> pa.Array:
@@ -80,22 +97,60 @@ def item_flags(lists: pa.Array, items: tuple[str, ...]) -> NDArray[np.float32]:
     return flags
 
 
-def hashed_words(texts: pa.Array, width: int) -> NDArray[np.float32]:
-    """float32 [n, width]: signed word counts hashed by CRC-32 and scaled to length 1; no model, no download.
-
-    The signed hashing of words follows Weinberger et al. 2009, "Feature hashing for large scale multitask learning".
-    """
-    encoded = texts.dictionary_encode()
-    distinct = np.zeros((len(encoded.dictionary) + 1, width), dtype=np.float32)  # the last row stands for missing
-    for row, text in enumerate(encoded.dictionary.to_pylist()):
-        for word in text.lower().split():
-            code = zlib.crc32(word.encode())
-            distinct[row, code % width] += 1.0 if code & 0x8000_0000 else -1.0
-    lengths = np.linalg.norm(distinct, axis=1, keepdims=True)
-    distinct /= np.maximum(lengths, 1.0)
-    index = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy(zero_copy_only=False)
-    vectors: NDArray[np.float32] = distinct[index]
+def as_vectors(column: pa.ChunkedArray, width: int) -> NDArray[np.float64]:
+    """Lists of numbers as float64 [n, width]; rows of NaN where one is missing or of another length."""
+    lists = _lists_of_numbers(column)
+    lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
+    fitting = lengths == width
+    vectors = np.full((len(lists), width), np.nan)
+    if width and fitting.any():
+        vectors[fitting] = as_floats(pc.list_flatten(lists.filter(pa.array(fitting)))).reshape(-1, width)
     return vectors
+
+
+def vector_inputs(vectors: NDArray[np.float64], spec: Vector) -> NDArray[np.float32]:
+    """float32 [n, width + 1]: each dimension standardised, then 1 where the whole vector is missing."""
+    missing = np.isnan(vectors)
+    inputs = np.clip((vectors - np.array(spec.center)) / np.array(spec.scale), -CLIP, CLIP)
+    flag = missing.all(axis=1, keepdims=True)
+    return np.concatenate([np.where(missing, 0.0, inputs), flag], axis=1).astype(np.float32)
+
+
+def vector_lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """[k] int64 lengths of the lists that are not missing."""
+    lengths = pc.list_value_length(_lists_of_numbers(column)).drop_null()
+    return np.asarray(lengths.to_numpy(zero_copy_only=False), np.int64)
+
+
+def summaries(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Lists of numbers as float64 [n, 6], the figures of ``SUMMARY``; NaN where there is no list or no number in it.
+
+    The length of an empty list is 0. Missing numbers within a list count for its length and nothing else.
+    """
+    lists = _lists_of_numbers(column)
+    figures = np.full((len(lists), len(SUMMARY)), np.nan)
+    lengths = pc.list_value_length(lists)
+    figures[:, 0] = as_floats(lengths)
+    parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+    values = as_floats(pc.list_flatten(lists))
+    parents, values = parents[~np.isnan(values)], values[~np.isnan(values)]
+    if not len(values):
+        return figures
+    starts = np.flatnonzero(np.r_[True, parents[1:] != parents[:-1]])
+    rows, counts = parents[starts], np.diff(np.r_[starts, len(parents)])
+    mean = np.add.reduceat(values, starts) / counts
+    deviations = values - np.repeat(mean, counts)
+    figures[rows, 1] = mean
+    figures[rows, 2] = np.sqrt(np.add.reduceat(deviations**2, starts) / counts)
+    figures[rows, 3] = np.minimum.reduceat(values, starts)
+    figures[rows, 4] = np.maximum.reduceat(values, starts)
+    figures[rows, 5] = values[starts + counts - 1]
+    return figures
+
+
+def _lists_of_numbers(column: pa.ChunkedArray) -> pa.Array:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return pc.cast(array, pa.list_(pa.float64()))
 
 
 def as_instants(column: pa.ChunkedArray) -> NDArray[np.int64]:

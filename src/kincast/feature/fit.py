@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kincast.errors import DataError
 from kincast.feature import convert
-from kincast.feature.spec import Categorical, FeatureSpec, Instant, Items, Numeric, TableSpec, Text, Transform
+from kincast.feature.spec import (
+    CLIP,
+    SUMMARY,
+    Categorical,
+    FeatureSpec,
+    Instant,
+    Items,
+    Numeric,
+    Sequence,
+    TableSpec,
+    Text,
+    Vector,
+)
+from kincast.feature.statistic import FLAT, Counts, Numbers
+from kincast.feature.text import text_spec
 from kincast.graph.snapshot import Snapshot
+from kincast.project import FeatureSettings
 from kincast.schema import Column, SemanticType, Table
 
 MAX_CATEGORIES = 1_000
 MIN_CATEGORY_ROWS = 2
+NUM_BUCKETS = 256  # that all categories beyond the most frequent share
 MAX_ITEMS = 64
-TEXT_WIDTH = 32
-LONG_TAIL = 2.0  # skewness from which a column is read on a logarithmic scale
+
+Part = Numeric | Categorical | Items | Text | Vector | Sequence | Instant
 
 
-def fit_features(snapshot: Snapshot, until_us: int, hidden: Collection[tuple[str, str]] = ()) -> FeatureSpec:
-    """Fit the inputs of every table.
+def fit_features(
+    snapshot: Snapshot,
+    until_us: int,
+    hidden: Collection[tuple[str, str]] = (),
+    settings: FeatureSettings | None = None,
+) -> FeatureSpec:
+    """Fit the inputs of every table, reading its rows in batches.
 
     Keys and foreign keys are never inputs. Rows of timed tables later than ``until_us`` are not looked at.
 
@@ -29,29 +52,45 @@ def fit_features(snapshot: Snapshot, until_us: int, hidden: Collection[tuple[str
         snapshot: the rows.
         until_us: end of the training period.
         hidden: (table, column) pairs that must not be inputs, such as a target column.
+        settings: how texts are read and numbers stored.
+
+    Raises:
+        DataError: the vectors of a column have different lengths.
+        ProjectError: the text model cannot be used.
     """
-    tables = tuple(_fit_table(snapshot, table, until_us, hidden) for table in snapshot.schema)
-    return FeatureSpec(tables, until_us)
+    settings = settings or FeatureSettings()
+    tables = tuple(_fit_table(snapshot, table, until_us, hidden, settings) for table in snapshot.schema)
+    return FeatureSpec(tables, until_us, settings.storage)
 
 
-def _fit_table(snapshot: Snapshot, table: Table, until_us: int, hidden: Collection[tuple[str, str]]) -> TableSpec:
+def _fit_table(
+    snapshot: Snapshot, table: Table, until_us: int, hidden: Collection[tuple[str, str]], settings: FeatureSettings
+) -> TableSpec:
     wanted = [column for column in _candidates(snapshot, table) if (table.name, column.name) not in hidden]
     time_us = snapshot.tables[table.name].time_us
     num_rows = snapshot.tables[table.name].num_rows
-    num_fitted = num_rows if time_us is None else int(np.searchsorted(time_us, until_us, side="right"))
-    rows = snapshot.columns(table.name, [column.name for column in wanted]).slice(0, num_fitted)
-    parts: dict[type, list[Numeric | Categorical | Items | Text | Instant]] = {}
-    for column in wanted:
-        part = _fit_column(column, rows[column.name])
-        if part is not None:
-            parts.setdefault(type(part), []).append(part)
+    left = num_rows if time_us is None else int(np.searchsorted(time_us, until_us, side="right"))
+    fits = {column.name: _new_fit(table.name, column, settings) for column in wanted}
+    known = dict.fromkeys(fits, 0)
+    for batch in snapshot.batches(table.name, list(fits)) if fits and left else ():
+        for name, fit in fits.items():
+            values = batch[name].slice(0, left)
+            known[name] += len(values) - values.null_count
+            fit.fold(values)
+        left -= batch.num_rows
+        if left <= 0:
+            break
+    # A column without a single value says nothing.
+    found = [part for name, fit in fits.items() if known[name] and (part := fit.part()) is not None]
     return TableSpec(
         table=table.name,
-        numeric=tuple(parts.get(Numeric, ())),  # type: ignore[arg-type]
-        categorical=tuple(parts.get(Categorical, ())),  # type: ignore[arg-type]
-        items=tuple(parts.get(Items, ())),  # type: ignore[arg-type]
-        text=tuple(parts.get(Text, ())),  # type: ignore[arg-type]
-        instants=tuple(parts.get(Instant, ())),  # type: ignore[arg-type]
+        numeric=tuple(part for part in found if isinstance(part, Numeric)),
+        categorical=tuple(part for part in found if isinstance(part, Categorical)),
+        items=tuple(part for part in found if isinstance(part, Items)),
+        text=tuple(part for part in found if isinstance(part, Text)),
+        vectors=tuple(part for part in found if isinstance(part, Vector)),
+        sequences=tuple(part for part in found if isinstance(part, Sequence)),
+        instants=tuple(part for part in found if isinstance(part, Instant)),
         calendar=time_us is not None,
     )
 
@@ -69,50 +108,122 @@ def _candidates(snapshot: Snapshot, table: Table) -> list[Column]:
     return [column for column in table.columns if column.name not in names and column.type not in unusable]
 
 
-def _fit_column(column: Column, values: pa.ChunkedArray) -> Numeric | Categorical | Items | Text | Instant | None:
-    """The column's part of the spec; None when it says nothing (all missing, or one value only)."""
-    if values.null_count == len(values):
-        return None
+class _Fit(Protocol):
+    """What is learnt of one column."""
+
+    def fold(self, values: pa.ChunkedArray) -> None:
+        """Look at more rows."""
+
+    def part(self) -> Part | None:
+        """The column's part of the spec; None when it says nothing."""
+
+
+def _new_fit(table: str, column: Column, settings: FeatureSettings) -> _Fit:
     match column.type:
         case SemanticType.NUMERICAL | SemanticType.BOOLEAN:
-            return _fit_numeric(column.name, convert.as_floats(values))
+            return _NumericFit(column.name)
         case SemanticType.CATEGORICAL:
-            return _fit_categorical(column.name, convert.as_texts(values))
+            return _CategoricalFit(column.name)
         case SemanticType.MULTICATEGORICAL:
-            return _fit_items(column, convert.as_lists(values, column.separator))
+            return _ItemsFit(column)
+        case SemanticType.VECTOR:
+            return _VectorFit(table, column.name)
+        case SemanticType.SEQUENCE:
+            return _SequenceFit(column.name)
         case SemanticType.TEXT:
-            return Text(column.name, TEXT_WIDTH)
-        case SemanticType.TIMESTAMP:
-            return Instant(column.name)
-    return None
+            return _PlainFit(text_spec(column.name, settings.text))
+    return _PlainFit(Instant(column.name))
 
 
-def _fit_numeric(name: str, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Numeric | None:
-    known = values[~np.isnan(values)]
-    flag_missing = known.size < values.size
-    if known.size == 0 or (known.min() == known.max() and not flag_missing):
-        return None
-    spread = known.std()
-    skewness = float(np.mean(((known - known.mean()) / spread) ** 3)) if spread > 0 else 0.0
-    transform: Transform = "log" if abs(skewness) > LONG_TAIL else "none"
-    seen = convert.transformed(known, transform)
-    scale = float(seen.std())
-    return Numeric(name, transform, float(seen.mean()), scale if scale > 1e-12 else 1.0, flag_missing)
+class _PlainFit:
+    """A column with nothing to learn of it."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+
+    def fold(self, values: pa.ChunkedArray) -> None:
+        """Nothing."""
+
+    def part(self) -> Part:
+        """As given."""
+        return self._part
 
 
-def _fit_categorical(name: str, texts: pa.Array) -> Categorical | None:
-    categories = _frequent(texts, MAX_CATEGORIES)
-    return Categorical(name, categories) if categories else None
+class _NumericFit:
+    def __init__(self, name: str) -> None:
+        self._name, self._numbers = name, Numbers()
+
+    def fold(self, values: pa.ChunkedArray) -> None:
+        self._numbers.fold(convert.as_floats(values)[:, None])
+
+    def part(self) -> Numeric | None:
+        return self._numbers.numeric(self._name)
 
 
-def _fit_items(column: Column, lists: pa.Array) -> Items | None:
-    items = _frequent(pc.utf8_trim_whitespace(pc.list_flatten(lists)), MAX_ITEMS)
-    return Items(column.name, items, column.separator) if items else None
+class _CategoricalFit:
+    def __init__(self, name: str) -> None:
+        self._name, self._counts = name, Counts()
+
+    def fold(self, values: pa.ChunkedArray) -> None:
+        self._counts.fold(convert.as_texts(values))
+
+    def part(self) -> Categorical | None:
+        categories, num_all = self._counts.frequent(MAX_CATEGORIES, MIN_CATEGORY_ROWS)
+        buckets = NUM_BUCKETS if num_all > len(categories) else 0
+        return Categorical(self._name, categories, buckets) if categories else None
 
 
-def _frequent(texts: pa.Array, most: int) -> tuple[str, ...]:
-    """The most frequent texts, at least twice each, by falling count and then by name."""
-    counted = pc.value_counts(texts.drop_null())
-    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
-    ranked = sorted(((-count, text) for text, count in pairs if count >= MIN_CATEGORY_ROWS and text != ""))
-    return tuple(text for _, text in ranked[:most])
+class _ItemsFit:
+    def __init__(self, column: Column) -> None:
+        self._column, self._counts = column, Counts()
+
+    def fold(self, values: pa.ChunkedArray) -> None:
+        lists = convert.as_lists(values, self._column.separator)
+        self._counts.fold(pc.utf8_trim_whitespace(pc.list_flatten(lists)))
+
+    def part(self) -> Items | None:
+        items, _ = self._counts.frequent(MAX_ITEMS, MIN_CATEGORY_ROWS)
+        return Items(self._column.name, items, self._column.separator) if items else None
+
+
+class _VectorFit:
+    def __init__(self, table: str, name: str) -> None:
+        self._table, self._name = table, name
+        self._numbers: Numbers | None = None
+        self._width = 0
+
+    def fold(self, values: pa.ChunkedArray) -> None:
+        lengths = convert.vector_lengths(values)
+        if not len(lengths):
+            return
+        if self._numbers is None:
+            self._width = int(lengths[0])
+            self._numbers = Numbers(self._width)
+        if (lengths != self._width).any():
+            other = int(lengths[lengths != self._width][0])
+            what = f"the vectors have different lengths: {self._width} and {other}"
+            hint = "make it 'type: sequence' in the schema card, which reads their summary, or ignored"
+            raise DataError(what, where=f"{self._table}.{self._name}", hint=hint)
+        self._numbers.fold(convert.as_vectors(values, self._width))
+
+    def part(self) -> Vector | None:
+        if self._numbers is None or not self._width:
+            return None
+        found = self._numbers.plain
+        scale = np.where(found.spread > FLAT, found.spread, 1.0)
+        ends = np.abs(np.stack([found.least, found.greatest]) - found.mean) / scale
+        extent = np.clip(np.where(np.isfinite(ends), ends, 0.0).max(axis=0), FLAT, CLIP)
+        return Vector(self._name, *(tuple(values.tolist()) for values in (found.mean, scale, extent)))
+
+
+class _SequenceFit:
+    def __init__(self, name: str) -> None:
+        self._name, self._numbers = name, Numbers(len(SUMMARY))
+
+    def fold(self, values: pa.ChunkedArray) -> None:
+        self._numbers.fold(convert.summaries(values))
+
+    def part(self) -> Sequence | None:
+        figures = [self._numbers.numeric(name, place) for place, name in enumerate(SUMMARY)]
+        known = tuple(figure for figure in figures if figure is not None)
+        return Sequence(self._name, known) if known else None

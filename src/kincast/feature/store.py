@@ -5,43 +5,94 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kincast.atomic import publish_folder
 from kincast.errors import StorageError
-from kincast.feature import convert
+from kincast.feature.encode import write_records
+from kincast.feature.gather import MappedWords, memory_bytes
+from kincast.feature.record import HEADER_BYTES, record_type
 from kincast.feature.spec import FeatureSpec, TableSpec
 from kincast.graph.manifest import MANIFEST_FILE, file_entries
 from kincast.graph.snapshot import Snapshot
 from kincast.progress import Progress, silent
+from kincast.project import FeatureStorage
+
+Readahead = Literal["auto", "always", "never"]
+LARGE_SHARE = 0.5
+"""Of the memory: a store larger than this is read as one that does not stay in memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class TableFeatures:
-    """Encoded inputs of one table, row for row.
+class RowFeatures:
+    """Encoded inputs of some rows, row for row; views of one piece of memory.
 
     Attributes:
-        numeric: float32 [num_rows, numeric_width].
-        codes: int32 [num_rows, categorical columns].
-        instants_us: int64 [num_rows, instant columns]; ``convert.NO_INSTANT`` where missing.
-        time_us: int64 [num_rows] row times; None for a timeless table.
+        numbers: [n, numeric_width] float32, float16 or int8, as stored.
+        codes: [n, categorical columns] int32.
+        instants_us: [n, instants] int64: the row's own time where the table has one, then each instant column;
+            ``convert.NO_INSTANT`` where missing.
     """
 
-    numeric: NDArray[np.float32]
+    numbers: NDArray[np.generic]
     codes: NDArray[np.int32]
     instants_us: NDArray[np.int64]
-    time_us: NDArray[np.int64] | None
 
 
-def open_features(snapshot: Snapshot, spec: FeatureSpec, root: Path, progress: Progress = silent) -> FeatureStore:
+class TableFeatures:
+    """Encoded inputs of one table.
+
+    Attributes:
+        spec: what they are.
+        num_rows: of the table.
+        record: what lies where in the bytes of a row.
+        scales: float32 [numeric_width] that stored int8 numbers are multiplied with; None for other storage.
+    """
+
+    def __init__(self, path: Path, spec: TableSpec, num_rows: int, storage: FeatureStorage, *, readahead: bool) -> None:
+        self.spec, self.num_rows = spec, num_rows
+        self.record = record_type(spec, storage)
+        self.scales = spec.int8_scales if storage == "int8" else None
+        width = self.record.itemsize // 8
+        self.words = MappedWords(path, HEADER_BYTES, num_rows, width, readahead=readahead)
+
+    def gather(self, rows: NDArray[np.int64]) -> RowFeatures:
+        """The inputs of rows [n] int64, copied once out of the file's memory.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        words, spec = self.words.take(rows), self.spec
+        records: NDArray[Any] = words.view(self.record).reshape(-1) if self.record.itemsize else words
+        widths = {"numbers": spec.numeric_width, "codes": len(spec.categorical)}
+        widths["instants"] = int(spec.calendar) + len(spec.instants)
+        empty = {"numbers": np.float32, "codes": np.int32, "instants": np.int64}
+        found = {
+            name: records[name] if width else np.zeros((len(rows), 0), empty[name]) for name, width in widths.items()
+        }
+        return RowFeatures(found["numbers"], found["codes"], found["instants"])
+
+
+def open_features(
+    snapshot: Snapshot,
+    spec: FeatureSpec,
+    root: Path,
+    progress: Progress = silent,
+    *,
+    readahead: Readahead = "auto",
+) -> FeatureStore:
     """Open the encoded features of a snapshot under a spec, encoding them first where that has not been done.
 
     Args:
         snapshot: the rows.
         spec: the inputs with their fitted statistics.
         root: folder of all encoded features; one folder for each (snapshot, spec).
+        progress: told about each table that is encoded.
+        readahead: whether to ask the disk for the rows of each batch beforehand; ``auto`` when they do not fit well
+            into memory.
 
     Raises:
         StorageError: the disk refused, and nothing half-written stays; or a file is missing or damaged.
@@ -54,18 +105,14 @@ def open_features(snapshot: Snapshot, spec: FeatureSpec, root: Path, progress: P
             if not folder.is_dir():  # else another process was faster, with the same content
                 raise
     _verify(folder)
-    return FeatureStore(snapshot, spec, folder)
+    return FeatureStore(snapshot, spec, folder, readahead=readahead)
 
 
 def _encode_all(snapshot: Snapshot, spec: FeatureSpec, folder: Path, progress: Progress) -> None:
     with publish_folder(folder) as draft:
         for done, table in enumerate(spec.tables):
             progress("encode features", done, len(spec.tables))
-            encoded = encode_table(snapshot, table)
-            stem = _index(spec, table)
-            np.save(draft / f"{stem}.numeric.npy", encoded.numeric, allow_pickle=False)
-            np.save(draft / f"{stem}.codes.npy", encoded.codes, allow_pickle=False)
-            np.save(draft / f"{stem}.instants.npy", encoded.instants_us, allow_pickle=False)
+            write_records(snapshot, table, spec.storage, draft / _file(spec, table))
         files = {name: asdict(entry) for name, entry in file_entries(draft).items()}
         (draft / MANIFEST_FILE).write_text(json.dumps({"files": files}, sort_keys=True), encoding="utf-8")
         progress("encode features", len(spec.tables), len(spec.tables))
@@ -88,43 +135,32 @@ def _verify(folder: Path) -> None:
 
 
 class FeatureStore:
-    """Encoded features of every table of one snapshot, memory-mapped."""
+    """Encoded features of every table of one snapshot, memory-mapped.
 
-    def __init__(self, snapshot: Snapshot, spec: FeatureSpec, folder: Path) -> None:
+    Attributes:
+        spec: the inputs.
+        snapshot: whose rows they are.
+        folder: where the files lie.
+        size_bytes: of all files.
+        readahead: whether the disk is asked for the rows of each batch beforehand.
+        tables: name → its features.
+    """
+
+    def __init__(self, snapshot: Snapshot, spec: FeatureSpec, folder: Path, *, readahead: Readahead = "auto") -> None:
         self.spec = spec
         self.snapshot = snapshot
         self.folder = folder
+        self.size_bytes = sum((folder / _file(spec, table)).stat().st_size for table in spec.tables)
+        large = self.size_bytes > LARGE_SHARE * memory_bytes()
+        self.readahead = readahead == "always" or (readahead == "auto" and large)
         self.tables = {table.table: self._open(table) for table in spec.tables}
 
     def _open(self, table: TableSpec) -> TableFeatures:
-        stem = _index(self.spec, table)
-        numeric, codes, instants_us = (
-            np.load(self.folder / f"{stem}.{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in ("numeric", "codes", "instants")
-        )
-        return TableFeatures(numeric, codes, instants_us, self.snapshot.tables[table.table].time_us)
+        num_rows = self.snapshot.tables[table.table].num_rows
+        path = self.folder / _file(self.spec, table)
+        return TableFeatures(path, table, num_rows, self.spec.storage, readahead=self.readahead)
 
 
-def encode_table(snapshot: Snapshot, spec: TableSpec) -> TableFeatures:
-    """Encode all rows of one table in memory."""
-    num_rows = snapshot.tables[spec.table].num_rows
-    time_us = snapshot.tables[spec.table].time_us
-    rows = snapshot.columns(spec.table, spec.columns)
-    numeric = [convert.scaled(convert.as_floats(rows[part.column]), part) for part in spec.numeric]
-    numeric += [convert.item_flags(convert.as_lists(rows[p.column], p.separator), p.items) for p in spec.items]
-    numeric += [convert.hashed_words(convert.as_texts(rows[part.column]), part.width) for part in spec.text]
-    if spec.calendar and time_us is not None:
-        numeric.append(convert.calendar(time_us))
-    codes = [convert.codes_of(convert.as_texts(rows[part.column]), part.categories) for part in spec.categorical]
-    instants = [convert.as_instants(rows[part.column]) for part in spec.instants]
-    return TableFeatures(
-        numeric=np.concatenate(numeric, axis=1) if numeric else np.zeros((num_rows, 0), np.float32),
-        codes=np.stack(codes, axis=1) if codes else np.zeros((num_rows, 0), np.int32),
-        instants_us=np.stack(instants, axis=1) if instants else np.zeros((num_rows, 0), np.int64),
-        time_us=time_us,
-    )
-
-
-def _index(spec: FeatureSpec, table: TableSpec) -> str:
+def _file(spec: FeatureSpec, table: TableSpec) -> str:
     """Names of files do not depend on what users call their tables."""
-    return f"{spec.tables.index(table):04d}"
+    return f"{spec.tables.index(table):04d}.npy"

@@ -14,7 +14,15 @@ from kincast.graph.csr import reverse_link, row_type
 from kincast.graph.manifest import make_manifest
 from kincast.graph.open import open_snapshot
 from kincast.graph.publish import building, publish, save_array
-from kincast.graph.snapshot import NEVER_US, TABLES_FOLDER, Snapshot, link_path, time_path
+from kincast.graph.snapshot import (
+    LINK_PARTS,
+    NEVER_US,
+    TABLES_FOLDER,
+    Snapshot,
+    link_path,
+    time_path,
+    version_path,
+)
 from kincast.progress import Progress, silent
 from kincast.schema import Link, Schema, Table
 from kincast.source.base import Source, quote
@@ -67,6 +75,12 @@ def _save_times(connection: duckdb.DuckDBPyConnection, tables: Tables, folder: P
         if table.end_time is not None:
             ends = _instants(connection, table, "_end", tables.num_rows(table.name))
             save_array(folder / time_path(index, end=True), ends)
+        if table.versioned:
+            num_rows = tables.num_rows(table.name)
+            first = np.full(num_rows, -1, row_type(num_rows))
+            _scatter(connection, _join(tables.schema, Link(table.name, table.key, table.name, table.key)), first)
+            for part, values in zip(LINK_PARTS, (first, *reverse_link(first, num_rows)), strict=True):
+                save_array(folder / version_path(index, part), values)
     progress("times", len(tables.schema.tables), len(tables.schema.tables))
     return latest
 
@@ -91,9 +105,8 @@ def _save_links(
         forward = np.full(num_src, -1, row_type(num_dst))
         _scatter(connection, _join(tables.schema, link), forward)
         offsets, rows = reverse_link(forward, num_dst)
-        save_array(folder / link_path(index, "forward"), forward)
-        save_array(folder / link_path(index, "offsets"), offsets)
-        save_array(folder / link_path(index, "rows"), rows)
+        for part, values in zip(LINK_PARTS, (forward, offsets, rows), strict=True):
+            save_array(folder / link_path(index, part), values)
         num_edges[link.name] = len(rows)
     progress("links", len(links), len(links))
     return num_edges
@@ -108,7 +121,11 @@ def _join(schema: Schema, link: Link) -> str:
         )
         for own, key in zip(link.columns, link.target_columns, strict=True)
     ]
-    tables = f"{quote(link.table)} AS src JOIN {quote(link.target)} AS dst"
+    ends = quote(link.target)
+    if target.versioned:  # the first version stands for all
+        key = ", ".join(quote(name) for name in target.key)
+        ends = f"(SELECT {key}, min(_row) AS _row FROM {ends} GROUP BY {key})"
+    tables = f"{quote(link.table)} AS src JOIN {ends} AS dst"
     return f"SELECT src._row, dst._row FROM {tables} ON {' AND '.join(same)}"
 
 

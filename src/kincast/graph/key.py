@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -42,10 +42,10 @@ class KeyIndex:
             self._order = np.argsort(canonical[0], kind="stable")
             self._sorted = canonical[0][self._order]
         elif len(canonical) == 1:
-            self._rows = {key: row for row, key in enumerate(canonical[0])}
+            self._rows = _first_rows(canonical[0])
         else:
             lists = [column.tolist() if isinstance(column, np.ndarray) else column for column in canonical]
-            self._rows = {key: row for row, key in enumerate(zip(*lists, strict=True))}
+            self._rows = _first_rows(zip(*lists, strict=True))
 
     def rows_of(self, keys: Sequence[Any]) -> NDArray[np.int64]:
         """[n] int64 row of each key; -1 where no row has it.
@@ -82,6 +82,14 @@ class KeyIndex:
             names = ", ".join(self._names)
             raise DataError(f"{key!r} is not a key of table {self._table}", hint=f"give tuples of ({names})")
         return key
+
+
+def _first_rows(keys: Iterable[Any]) -> dict[Any, int]:
+    """The first row of each key; there are several where rows are versions of what the key names."""
+    found: dict[Any, int] = {}
+    for row, key in enumerate(keys):
+        found.setdefault(key, row)
+    return found
 
 
 def _canonical(column: pa.ChunkedArray) -> NDArray[np.int64] | list[Any]:

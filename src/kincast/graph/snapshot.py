@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ Int64s = NDArray[np.int64]
 Rows = NDArray[np.int32] | NDArray[np.int64]
 
 TABLES_FOLDER = "tables"
+LINK_PARTS = ("forward", "offsets", "rows")
+BATCH_ROWS = 65_536
+"""Rows read at once where a table is read in batches."""
+
 NEVER_US = np.iinfo(np.int64).max
 """The end of a row that has none."""
 
@@ -36,12 +40,15 @@ class SnapshotTable:
         num_rows: how many.
         time_us: [num_rows] int64 ascending; None for a timeless table.
         end_us: [num_rows] int64 instant from which the row no longer exists, int64 max where never; None without.
+        versions: of a table of versions, a link from the table to itself: from each row to the first version of its
+            key, and back to all of them in time order. Links to such a table end at first versions. Else None.
     """
 
     name: str
     num_rows: int
     time_us: Int64s | None
     end_us: Int64s | None
+    versions: SnapshotLink | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,7 @@ class Snapshot:
             keys: [n] scalars, or tuples for a composite key; text is read as the key's type ("17" finds 17).
 
         Returns:
-            [n] int64 row of each key; -1 where no row has it.
+            [n] int64 row of each key, in a table of versions the first one; -1 where no row has it.
 
         Raises:
             DataError: the table has no key, or a composite key has the wrong number of parts.
@@ -119,6 +126,27 @@ class Snapshot:
             if table not in self._key_index:
                 self._key_index[table] = KeyIndex(table, columns)
         return self._key_index[table].rows_of(keys)
+
+    def versions_at(self, table: str, rows: Int64s, instants_us: Int64s) -> Int64s:
+        """The version valid at an instant: [n] int64 rows, -1 where none is.
+
+        Args:
+            table: whose rows they are; rows of a table without versions stay what they are.
+            rows: [n] int64 any version of each key; -1 stays -1.
+            instants_us: [n] int64.
+        """
+        found = self.tables[table]
+        if found.versions is None or found.time_us is None or found.end_us is None:
+            return rows
+        rows = np.where(rows >= 0, found.versions.forward[np.maximum(rows, 0)].astype(np.int64), -1)
+        valid = np.full(len(rows), -1, np.int64)
+        for place in np.flatnonzero(rows >= 0).tolist():
+            start, stop = found.versions.offsets[rows[place] : rows[place] + 2]
+            known = found.versions.rows[start:stop]
+            begun = int(np.searchsorted(found.time_us[known], instants_us[place], side="right"))
+            if begun and found.end_us[known[begun - 1]] > instants_us[place]:
+                valid[place] = known[begun - 1]
+        return valid
 
     def keys_of(self, table: str, rows: Int64s) -> pa.Table:
         """Key columns of those rows, in their order.
@@ -149,6 +177,24 @@ class Snapshot:
         except (OSError, pa.ArrowInvalid) as error:
             raise _damaged(path, error) from None
 
+    def batches(self, table: str, names: Sequence[str], num_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
+        """As ``columns``, in batches of rows, so that memory stays bounded; the last one may be smaller.
+
+        Raises:
+            SchemaError: the table has no such column.
+            SnapshotError: the file cannot be read.
+        """
+        for name in names:
+            self.schema.table(table).column(name)
+        with self.open_tables() as tables:
+            path = tables.path(table)
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(num_rows, columns=list(names), use_threads=False):
+                    yield pa.Table.from_batches([batch]).select(list(names))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _damaged(path, error) from None
+
     def open_tables(self) -> Tables:
         """The cleaned rows the snapshot was built from, for SQL."""
         return open_tables(self.schema, self.folder / TABLES_FOLDER)
@@ -168,20 +214,24 @@ class Snapshot:
         table = self.schema.table(name)
         time_us = self._array(time_path(index), num_rows) if table.time else None
         end_us = self._array(time_path(index, end=True), num_rows) if table.end_time else None
-        return SnapshotTable(name, num_rows, time_us, end_us)
+        versions = None
+        if table.versioned:
+            same = Link(name, table.key, name, table.key)
+            paths = [version_path(index, part) for part in LINK_PARTS]
+            versions = self._open_arrays(same, paths, (num_rows, num_rows, num_rows))
+        return SnapshotTable(name, num_rows, time_us, end_us, versions)
 
     def _open_link(self, index: int, link: Link) -> SnapshotLink:
         num_src, num_dst = self.manifest.num_rows[link.table], self.manifest.num_rows[link.target]
-        num_edges = self.manifest.num_edges[link.name]
-        offsets = self._array(link_path(index, "offsets"), num_dst + 1)
+        paths = [link_path(index, part) for part in LINK_PARTS]
+        return self._open_arrays(link, paths, (num_src, num_dst, self.manifest.num_edges[link.name]))
+
+    def _open_arrays(self, link: Link, paths: Sequence[str], sizes: tuple[int, int, int]) -> SnapshotLink:
+        num_src, num_dst, num_edges = sizes
+        offsets = self._array(paths[1], num_dst + 1)
         if (offsets[0], offsets[-1]) != (0, num_edges):
-            raise _damaged(self.folder / link_path(index, "offsets"), f"does not cover {num_edges:,} edges")
-        return SnapshotLink(
-            link,
-            forward=self._array(link_path(index, "forward"), num_src),
-            offsets=offsets,
-            rows=self._array(link_path(index, "rows"), num_edges),
-        )
+            raise _damaged(self.folder / paths[1], f"does not cover {num_edges:,} edges")
+        return SnapshotLink(link, self._array(paths[0], num_src), offsets, self._array(paths[2], num_edges))
 
     def _array(self, name: str, length: int) -> NDArray[Any]:
         path = self.folder / name
@@ -202,6 +252,11 @@ def time_path(index: int, end: bool = False) -> str:
 def link_path(index: int, part: str) -> str:
     """Path in a snapshot of an array of the link at that place in the schema: forward, offsets or rows."""
     return f"link/{index}.{part}.npy"
+
+
+def version_path(index: int, part: str) -> str:
+    """Path in a snapshot of an array of the versions of the table at that place in the schema; parts as of a link."""
+    return f"version/{index}.{part}.npy"
 
 
 def _damaged(path: Path, why: object) -> SnapshotError:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kincast.clock import DAY_US
 from kincast.feature.convert import NO_INSTANT
-from kincast.feature.store import FeatureStore, TableFeatures
+from kincast.feature.store import FeatureStore, RowFeatures, TableFeatures
 from kincast.sample.batch import Batch, Block
 from kincast.sample.edge import EdgeType
 
@@ -22,7 +22,7 @@ class TableInputs:
 
     Attributes:
         numeric: float32 [n, numeric_width].
-        codes: int64 [n, categorical columns].
+        codes: int32 [n, categorical columns].
         ages: float32 [n, 1 + instant columns]: days from the row's time, and from each instant, to the seed's
             as-of; NaN where there is none.
     """
@@ -85,18 +85,28 @@ def make_inputs(batch: Batch, features: FeatureStore) -> Inputs:
 
 
 def _table_inputs(features: TableFeatures, rows: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> TableInputs:
-    ages = np.empty((len(rows), 1 + features.instants_us.shape[1]), dtype=np.float32)
-    ages[:, 0] = np.nan if features.time_us is None else (as_of_us - features.time_us[rows]) / DAY_US
-    if features.instants_us.shape[1]:
-        instants = features.instants_us[rows]
-        missing = instants == NO_INSTANT
-        ages[:, 1:] = (as_of_us[:, None] - np.where(missing, 0, instants)) / DAY_US
-        ages[:, 1:][missing] = np.nan
-    return TableInputs(
-        numeric=torch.from_numpy(features.numeric[rows]),
-        codes=torch.from_numpy(features.codes[rows].astype(np.int64)),
-        ages=torch.from_numpy(ages),
-    )
+    found = features.gather(rows)
+    spec = features.spec
+    ages = np.empty((len(rows), 1 + len(spec.instants)), dtype=np.float32)
+    if not spec.calendar:
+        ages[:, 0] = np.nan
+    missing = found.instants_us == NO_INSTANT
+    known = ages[:, 1 - int(spec.calendar) :]  # the columns that there are instants for
+    known[:] = (as_of_us[:, None] - np.where(missing, 0, found.instants_us)) / DAY_US
+    known[missing] = np.nan
+    numeric = _as_float32(features, found)
+    return TableInputs(numeric=numeric, codes=torch.from_numpy(found.codes), ages=torch.from_numpy(ages))
+
+
+def gathered_numbers(features: TableFeatures, rows: NDArray[np.int64]) -> Tensor:
+    """The numbers of rows [n] as a model reads them: float32 [n, numeric_width]."""
+    return _as_float32(features, features.gather(rows))
+
+
+def _as_float32(features: TableFeatures, found: RowFeatures) -> Tensor:
+    # float32 stays where it was gathered to; other types are converted faster by torch than by NumPy.
+    numbers = torch.from_numpy(found.numbers).to(torch.float32)
+    return numbers if features.scales is None else numbers.mul_(torch.from_numpy(features.scales))
 
 
 def _edge_inputs(block: Block) -> EdgeInputs:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kincast.clock import DAY_US, format_instant
+from kincast.feature import convert
+from kincast.feature.spec import SUMMARY
 from kincast.graph.snapshot import Snapshot, SnapshotLink
 from kincast.monitor.statistic import (
     Distance,
@@ -283,6 +285,9 @@ def _timed(column: Column, values: list[Any], times: list[npt.NDArray[np.int64] 
 
 
 def _numbers(values: Any, column: Column) -> Floats:
+    if column.type in (SemanticType.VECTOR, SemanticType.SEQUENCE):
+        mean = convert.summaries(values)[:, SUMMARY.index("mean")]
+        return mean[np.isfinite(mean)]
     if column.type is SemanticType.TEXT:
         values = pc.utf8_length(pc.cast(values, pa.string()))
     numbers = np.asarray(pc.cast(values, pa.float64(), safe=False), np.float64)

@@ -53,7 +53,8 @@ def predict_all(
         VersionError: the version was trained on another schema.
         KeyNotFoundError: a key that no row has at the instant.
     """
-    predictor = Predictor.load(version, snapshot, project.work / "features", progress)
+    folder, readahead = project.work / "features", project.features.readahead
+    predictor = Predictor.load(version, snapshot, folder, progress, readahead=readahead)
     rows = predictor.entity_rows(as_of_us)[0] if keys is None else predictor.rows_at(keys, as_of_us)
     instants = predictor.instants_of(rows, as_of_us)
     scores, embeddings = predictor.score_rows(rows, instants, progress)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kincast.clock import format_instant
 from kincast.errors import KeyNotFoundError, VersionError
 from kincast.feature.spec import FeatureSpec
-from kincast.feature.store import FeatureStore, open_features
+from kincast.feature.store import FeatureStore, Readahead, open_features
 from kincast.graph.snapshot import Snapshot
 from kincast.model.network import Network, load_weights
 from kincast.model.objective import Objective
@@ -89,7 +89,14 @@ class Predictor:
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
 
     @staticmethod
-    def load(version: Version, snapshot: Snapshot, features_root: Path, progress: Progress = silent) -> Predictor:
+    def load(
+        version: Version,
+        snapshot: Snapshot,
+        features_root: Path,
+        progress: Progress = silent,
+        *,
+        readahead: Readahead = "auto",
+    ) -> Predictor:
         """Open a version over a snapshot of the same schema.
 
         Args:
@@ -97,6 +104,7 @@ class Predictor:
             snapshot: the rows to answer from; newer than the training snapshot is fine.
             features_root: folder of encoded features; encoded there first where that has not been done.
             progress: told while features are encoded.
+            readahead: as ``open_features`` takes it.
 
         Raises:
             VersionError: the snapshot has another schema than the version.
@@ -108,7 +116,7 @@ class Predictor:
                 hint="train again on the new schema",
             )
         spec = FeatureSpec.from_dict(version.features["spec"])
-        return Predictor(version, snapshot, open_features(snapshot, spec, features_root, progress))
+        return Predictor(version, snapshot, open_features(snapshot, spec, features_root, progress, readahead=readahead))
 
     @property
     def info(self) -> VersionInfo:
@@ -188,6 +196,8 @@ class Predictor:
         reason = "have no row"
         if len(rows) and not absent.any():
             instants = self.instants_of(rows, as_of_us)
+            rows = self.snapshot.versions_at(self.task.entity, rows, instants)
+            absent = rows < 0
             if entity.time_us is not None:
                 absent |= entity.time_us[rows] > instants
             if entity.end_us is not None:

@@ -89,6 +89,9 @@ def postgres_table(schema: Schema, table: Table, prefix: str) -> Expression:
     values = {column.name: _value(f"t.{quote(column.name)}", column) for column in table.columns}
     moment, join = _time(schema, table, values, prefix)
     end = values[table.end_time] if table.end_time else "CAST(NULL AS TIMESTAMP)"
+    if table.versioned:
+        key = ", ".join(values[name] for name in table.key)
+        end = f"least({end}, lead({moment}) OVER (PARTITION BY {key} ORDER BY {moment}))"
     columns = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
     place = ".".join(quote(part) for part in table.name.split("."))
     inner = f"SELECT {columns}, {moment} AS _time, {end} AS _end FROM {place} AS t {join}"

@@ -247,7 +247,7 @@ def prediction_seeds(
 
 
 def find_rows(task: Task, connection: duckdb.DuckDBPyConnection, keys: Sequence[Any]) -> Int64s:
-    """[n] int64 rows of the entity table of the user's keys, in their order.
+    """[n] int64 rows of the entity table of the user's keys, in their order; all versions of each where it has some.
 
     Raises:
         KeyNotFoundError: a key that no row has.
@@ -262,10 +262,13 @@ def find_rows(task: Task, connection: duckdb.DuckDBPyConnection, keys: Sequence[
         same_key_sql(f"w.k{i}", "VARCHAR", f"e.{quote(name)}", kept_type(table.column(name)))
         for i, name in enumerate(table.key)
     )
-    sql = f"SELECT coalesce(e._row, -1) AS row FROM wanted w LEFT JOIN {quote(table.name)} e ON {on} ORDER BY w.place"
-    rows = connection.execute(sql).fetchnumpy()["row"].astype(np.int64)
+    sql = (
+        f"SELECT coalesce(e._row, -1) AS row, w.place FROM wanted w LEFT JOIN {quote(table.name)} e ON {on} ORDER BY 2"
+    )
+    found = connection.execute(sql).fetchnumpy()
+    rows = found["row"].astype(np.int64)
     connection.unregister("wanted")
-    missing = [tuples[i] for i in np.flatnonzero(rows < 0)]
+    missing = [tuples[i] for i in found["place"][rows < 0]]
     if missing:
         shown = ", ".join("/".join(str(part) for part in key) for key in missing[:3])
         what = f"{len(missing)} of {len(tuples)} keys are not in {table.name}: {shown}"

@@ -345,7 +345,7 @@ class _Statement:
         if link not in scope.hops:
             alias = f"h{len(scope.hops) + 1}"
             source = self.source.table(link.target, alias)
-            on = self.same_key(link, scope.alias, alias)
+            on = self.same_row(link, scope.alias, alias)
             scope.select = scope.select.join(source, on=on, join_type="LEFT")
             scope.hops[link] = alias
         return scope.hops[link]
@@ -357,6 +357,15 @@ class _Statement:
             left, right = sql.column(src, a).sql("duckdb"), sql.column(dst, b).sql("duckdb")
             matches.append(sqlglot.parse_one(same_key_sql(left, types[0], right, types[1]), read="duckdb"))
         return exp.and_(*matches)
+
+    def same_row(self, link: Link, src: str, dst: str) -> Expression:
+        """As ``same_key``; of versions, the one that was valid when the row of the first alias came to be."""
+        same = self.same_key(link, src, dst)
+        if not self.schema.table(link.target).versioned:
+            return same
+        moment, start, end = sql.column(src, "_time"), sql.column(dst, "_time"), sql.column(dst, "_end")
+        valid = exp.or_(exp.Is(this=end, expression=exp.null()), exp.GT(this=end.copy(), expression=moment.copy()))
+        return exp.and_(same, exp.LTE(this=start, expression=moment), valid)
 
     def key_types(self, link: Link) -> list[tuple[str, str, tuple[str, str]]]:
         """Per column of a foreign key: its name, its target's, and the types of both."""
@@ -382,7 +391,7 @@ class _Statement:
         below = "f"
         for step, link in enumerate(reversed(node.path[1:]), start=1):
             target = self.source.table(link.target, f"p{step}")
-            select = select.join(target, on=self.same_key(link, below, f"p{step}"), join_type="INNER")
+            select = select.join(target, on=self.same_row(link, below, f"p{step}"), join_type="INNER")
             below = f"p{step}"
         first = node.path[0]
         alike = all(types[0] == types[1] for _, _, types in self.key_types(first))

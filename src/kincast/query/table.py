@@ -139,6 +139,8 @@ def _match(task: Task, connection: duckdb.DuckDBPyConnection, found: Found) -> N
     part = f"CAST(t.{quote(found['split'][0])} AS VARCHAR)" if "split" in found else "NULL"
     weight = f"CAST(t.{quote(found['weight'][0])} AS VARCHAR)" if "weight" in found else "NULL"
     as_of = f"CAST(t.{quote(found['as_of'][0])} AS VARCHAR)"
+    if entity.versioned:  # of all versions, the one that a prediction at that instant would be made for
+        on += f" AND e._time <= {moment_sql(as_of)} AND (e._end IS NULL OR e._end > {moment_sql(as_of)})"
     connection.execute(
         f"CREATE TEMP TABLE matched AS SELECT t.rowid AS place, {keys} AS label_key, e._row AS row, e._time AS born, "
         f"{moment_sql(as_of)} AS as_of, {as_of} AS as_of_text, {_target(task, target, found['target'][1])} AS value, "

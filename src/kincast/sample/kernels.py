@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kincast.compile import compiled
+from kincast.compile import compiled, prefetch
 from kincast.sample.choose import choose_uniform, choose_weighted, draw_weighted, log2_weight
 from kincast.sample.lists import add_log2
-from kincast.sample.prefetch import prefetch
 from kincast.sample.random import draw, fold
 
 STAGE = 256
@@ -83,6 +82,45 @@ def count_forward(front, forward, cuts, floors, ends, found, offsets):  # type: 
         found[i] = row
         if row >= 0:
             total += 1
+        offsets[i + 1] = total
+
+
+@compiled
+def count_versions(front, forward, versions, limits, ends, found, offsets):  # type: ignore[no-untyped-def]
+    """Follow a foreign key to a table of versions: the newest that has begun, if it has not ended.
+
+    Args:
+        front: rows [n] int64 and seed [n] int32.
+        forward: [num_src] int32 or int64 first version of the target, -1 for none.
+        versions: offsets [num_dst + 1] int64 and rows int32 or int64, ascending: the versions by their first one.
+        limits: cuts and floors of the target table, as in ``count_forward``.
+        ends: end_us [num_dst] int64 and visible_us [num_seeds] int64.
+        found: [n] int64, written: the version or -1.
+        offsets: [n + 1] int64, written.
+    """
+    frontier, seed = front
+    version_offsets, version_rows = versions
+    cuts, floors = limits
+    end_us, visible_us = ends
+    total = 0
+    offsets[0] = 0
+    for i in range(frontier.shape[0]):
+        found[i] = -1
+        first = np.int64(forward[frontier[i]])
+        if first >= 0:
+            begin = low = version_offsets[first]
+            high = version_offsets[first + 1]
+            while low < high:
+                middle = (low + high) >> 1
+                if version_rows[middle] < cuts[seed[i]]:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low > begin and end_us[version_rows[low - 1]] > visible_us[seed[i]]:
+                version = np.int64(version_rows[low - 1])
+                if floors.shape[0] == 0 or version >= floors[seed[i]]:
+                    found[i] = version
+                    total += 1
         offsets[i + 1] = total
 
 

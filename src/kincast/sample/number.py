@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kincast.compile import compiled
-from kincast.sample.prefetch import prefetch
+from kincast.compile import compiled, prefetch
 from kincast.sample.random import mix
 
 STAGE = 64

@@ -79,6 +79,19 @@ def sample_slowly(sampler: Sampler, seeds: Seeds) -> Batch:
     )
 
 
+def _first_version(sampler: Sampler, table: str, row: int) -> int:
+    versions = sampler.snapshot.tables[table].versions
+    return row if versions is None else int(versions.forward[row])
+
+
+def _versions(sampler: Sampler, table: str, first: int) -> list[int]:
+    if sampler.snapshot.tables[table].versions is None:
+        return [first]
+    return [
+        row for row in range(sampler.snapshot.tables[table].num_rows) if _first_version(sampler, table, row) == first
+    ]
+
+
 def exists(sampler: Sampler, table: str, row: int, visible_us: int) -> bool:
     """The rule of time, as it is written down: begun by the instant (before it, when strict) and not ended by then."""
     times = sampler.snapshot.tables[table]
@@ -102,6 +115,7 @@ def _lists(
     found = []
     for local in range(*ends[edge.table][-2:]):
         row, tree = rows[edge.table][local], seed[edge.table][local]
+        row = _first_version(sampler, edge.table, row) if edge.reverse else row
         visible = [
             neighbour
             for neighbour in _neighbours(sampler, index, row)
@@ -127,7 +141,8 @@ def _neighbours(sampler: Sampler, index: int, row: int) -> list[_Neighbour]:
 
     if not edge.reverse:
         target = int(link.forward[row])
-        return [] if target < 0 else [_Neighbour(target, time_of(target), 1.0, row)]
+        targets = [] if target < 0 else _versions(sampler, edge.other, target)
+        return [_Neighbour(version, time_of(version), 1.0, row) for version in targets]
     weights = getattr(link, "weight", None)
     if column is not None:
         weights = np.nan_to_num(sampler.snapshot.columns(edge.other, [column]).column(column).to_numpy())  # type: ignore[attr-defined]

@@ -203,7 +203,12 @@ class Reader:
         if lists is None:
             found = np.empty(num, np.int64)
             limits = self._limits(edge.other, sampling.window_us)
-            kernels.count_forward(front, sampler.snapshot.links[edge.link].forward, *limits, ends, found, offsets)
+            forward = sampler.snapshot.links[edge.link].forward
+            versions = sampler.snapshot.tables[edge.other].versions
+            if versions is None:
+                kernels.count_forward(front, forward, *limits, ends, found, offsets)
+            else:
+                kernels.count_versions(front, forward, (versions.offsets, versions.rows), limits, ends, found, offsets)
             return Step(index, edge, offsets, found, _EMPTY, _EMPTY, _EMPTY)
         begin, stop = prefix = (np.empty(num, np.int64), np.empty(num, np.int64))
         limits = self._limits(None if lists.by_time else edge.other, sampling.window_us)
@@ -329,7 +334,12 @@ class _Expansion:
             self._starts[name].append(self._starts[name][-1] + total)
 
     def _front(self, edge: EdgeType) -> Front:
-        return self._rows[edge.table][-1], self._seed[edge.table][-1]
+        """The rows found last and their seeds; what refers to a version refers to its key, so to the first of them."""
+        rows, seed = self._rows[edge.table][-1], self._seed[edge.table][-1]
+        versions = self._sampler.snapshot.tables[edge.table].versions
+        if edge.reverse and versions is not None:
+            rows = versions.forward[rows].astype(np.int64)
+        return rows, seed
 
     def batch(self) -> Batch:
         """All hops together."""

@@ -110,11 +110,12 @@ _BY_STORED = {
 def guess_semantic(stored: str) -> SemanticType:
     """What a column means as far as its stored type tells."""
     if stored.endswith("]"):
-        item = guess_semantic(stored[: stored.rindex("[")])
-        # Lists of fractions are vectors and lists of lists are no sets either.
-        flat = not stored[: stored.rindex("[")].endswith("]")
-        words = item in (SemanticType.TEXT, SemanticType.CATEGORICAL, SemanticType.ID)
-        sets = flat and (words or stored.startswith(_NUMERIC))
+        item_stored, length = stored[: stored.rindex("[")], stored[stored.rindex("[") + 1 : -1]
+        item = guess_semantic(item_stored)
+        # Lists of fractions are vectors, as are lists of numbers that always are as many; lists of lists are nothing.
+        if item is SemanticType.NUMERICAL and (length or not item_stored.startswith(_NUMERIC)):
+            return SemanticType.VECTOR
+        sets = item in (SemanticType.TEXT, SemanticType.CATEGORICAL, SemanticType.ID, SemanticType.NUMERICAL)
         return SemanticType.MULTICATEGORICAL if sets else SemanticType.IGNORED
     if stored.startswith("DECIMAL"):
         return SemanticType.NUMERICAL

@@ -226,7 +226,8 @@ def _unlinked(tables: Tables, table: Table, connection: duckdb.DuckDBPyConnectio
 
 def _leads_later(tables: Tables, link: Link, connection: duckdb.DuckDBPyConnection) -> Iterator[Check]:
     """Links to rows that came later: somebody filled them in afterwards, and other columns with them."""
-    if tables.schema.table(link.table).time is None or tables.schema.table(link.target).time is None:
+    target = tables.schema.table(link.target)
+    if tables.schema.table(link.table).time is None or target.time is None or target.versioned:
         return
     is_later = _is_later("d._time", "s._time")
     later, linked = _one(

@@ -188,6 +188,7 @@ class Cleaning:
         if not self.table.key:
             return
         key = ", ".join(f"c{self._index(name)}" for name in self.table.key)
+        key += ", _time" if self.table.versioned else ""  # versions differ in when they begin
         twice = f"SELECT {key} FROM judged WHERE _rule IS NULL GROUP BY ALL HAVING count(*) > 1"
         if not self._one(f"SELECT count(*) FROM ({twice})"):
             return
@@ -204,7 +205,11 @@ class Cleaning:
         chosen = ", ".join(f"c{i} AS {quote(name)}" for i, name in enumerate(names))
         by = self.table.key or tuple(names)
         order = ", ".join(["_time", *(f"c{self._index(name)}" for name in by)])
-        sql = f"SELECT {chosen}, _time, _end FROM judged WHERE _rule IS NULL ORDER BY {order}"
+        end = "_end"
+        if self.table.versioned:  # a version ends when the next begins, whatever it says of itself
+            key = ", ".join(f"c{self._index(name)}" for name in self.table.key)
+            end = f"least(_end, lead(_time) OVER (PARTITION BY {key} ORDER BY _time)) AS _end"
+        sql = f"SELECT {chosen}, _time, {end} FROM judged WHERE _rule IS NULL ORDER BY {order}"
         kept = write_parquet(self.connection, sql, self.folder / self.files[self.table.name])
         if rejected:
             (self.folder / REJECTED).mkdir(exist_ok=True)

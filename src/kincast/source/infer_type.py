@@ -72,6 +72,8 @@ def _meaning(bench: Bench, profile: ColumnProfile) -> tuple[SemanticType, str, s
         profile.whole and profile.rows and profile.distinct <= 2 and profile.low in (0, 1) and profile.high == 1
     ):
         return SemanticType.BOOLEAN, "true or false" if declared is SemanticType.BOOLEAN else "only 0 and 1", None
+    if declared is SemanticType.VECTOR:
+        return *_vector_meaning(bench, profile), None
     if declared in (SemanticType.MULTICATEGORICAL, SemanticType.CATEGORICAL):
         return declared, f"stored as {profile.stored}", None
     if declared is SemanticType.ID:
@@ -89,6 +91,16 @@ def _meaning(bench: Bench, profile: ColumnProfile) -> tuple[SemanticType, str, s
         return SemanticType.CATEGORICAL, f"named like a code, {count}", None
     span = f"{_short(profile.low)} to {_short(profile.high)}" if profile.low is not None else "no values"
     return SemanticType.NUMERICAL, span, None
+
+
+def _vector_meaning(bench: Bench, profile: ColumnProfile) -> tuple[SemanticType, str]:
+    """Lists of numbers that are all as long are vectors; the others are read by their summary."""
+    low, high = bench.one(
+        f"SELECT min(len({profile.sql})), max(len({profile.sql})) FROM t{profile.table} WHERE {profile.sql} IS NOT NULL"
+    )
+    if low == high:
+        return SemanticType.VECTOR, f"always {high:,} numbers" if high is not None else f"stored as {profile.stored}"
+    return SemanticType.SEQUENCE, f"{low:,} to {high:,} numbers"
 
 
 def _text_meaning(bench: Bench, profile: ColumnProfile) -> tuple[SemanticType, str, str | None]:

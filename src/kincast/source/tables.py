@@ -106,7 +106,11 @@ def stage(source: Source, schema: Schema, folder: Path, progress: Progress = sil
     - ``key.null``: a key column is null or unreadable.
     - ``time.missing``, ``time.unreadable``: it has no time of its own, or one outside the years 1 to 9999.
     - ``time.no_parent``: it takes its time through a link that leads nowhere.
-    - ``key.duplicate``: another row has its key. The earliest is kept; of several the first by all columns in order.
+    - ``key.duplicate``: another row has its key (and its time, in a table of versions). The earliest is kept; of
+      several the first by all columns in order.
+
+    In a table of versions, a row's ``_end`` is not later than the time of the next version of its key, so that at most
+    one is valid at any instant.
 
     A value that cannot be read as its column's type becomes null and is counted. Rejected rows lie, as they came, in
     ``rejected/<table>.parquet`` with the rule in ``_rule``.

@@ -22,6 +22,7 @@ def planted_database(
     seed: int = 0,
     shuffled: bool = False,
     future_giveaway: bool = False,
+    late_end: bool = False,
 ) -> Path:
     """Write a DuckDB file ``planted.duckdb`` with customers, products, orders and notes.
 
@@ -36,6 +37,8 @@ def planted_database(
         future_giveaway: adds a note to each customer on the last day of every 30-day window; it says whether the
             customer buys within that window, so it is known only when the window is over. A model that sees it early
             is perfect.
+        late_end: adds a membership for each customer and 30-day window, from its start; it ends a day after the window
+            when the customer buys within it, else 30 days after: an end that nobody knows before it has come.
 
     Returns:
         path of the file.
@@ -51,6 +54,8 @@ def planted_database(
     tables = _tables(random, num_customers, buyer, product, ordered_us)
     if future_giveaway:
         tables["notes"] = _notes(num_customers, buyer, ordered_us)
+    if late_end:
+        tables["memberships"] = _memberships(num_customers, buyer, ordered_us)
     path = folder / "planted.duckdb"
     with duckdb.connect(str(path)) as con:
         for name, table in tables.items():
@@ -88,19 +93,40 @@ def _tables(
 
 def _notes(num_customers: int, buyer: np.ndarray, ordered_us: np.ndarray) -> pa.Table:
     """One note per customer and 30-day window, written in its last minute."""
-    num_windows = NUM_DAYS // 30
-    window = (ordered_us - START) // (30 * DAY_US)
-    bought = np.zeros((num_customers, num_windows), dtype=bool)
-    bought[buyer, np.minimum(window, num_windows - 1)] = True
-    customer, number = np.divmod(np.arange(num_customers * num_windows), num_windows)
+    customer, number, bought = _windows(num_customers, buyer, ordered_us)
     return pa.table(
         {
             "note_id": np.arange(len(customer)),
             "customer_id": customer,
             "written_at": _instants(START + (number + 1) * 30 * DAY_US - 60_000_000),
-            "says": np.where(bought[customer, number], "buys", "rests"),
+            "says": np.where(bought, "buys", "rests"),
         }
     )
+
+
+def _memberships(num_customers: int, buyer: np.ndarray, ordered_us: np.ndarray) -> pa.Table:
+    """One membership per customer and 30-day window, which ends soon after it, and when says what happened in it."""
+    customer, number, bought = _windows(num_customers, buyer, ordered_us)
+    return pa.table(
+        {
+            "membership_id": np.arange(len(customer)),
+            "customer_id": customer,
+            "began_at": _instants(START + number * 30 * DAY_US),
+            "ended_at": _instants(START + (number + 1) * 30 * DAY_US + np.where(bought, 1, 30) * DAY_US),
+        }
+    )
+
+
+def _windows(
+    num_customers: int, buyer: np.ndarray, ordered_us: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pair of a customer and a 30-day window, and whether the customer bought in it."""
+    num_windows = NUM_DAYS // 30
+    window = (ordered_us - START) // (30 * DAY_US)
+    bought = np.zeros((num_customers, num_windows), dtype=bool)
+    bought[buyer, np.minimum(window, num_windows - 1)] = True
+    customer, number = np.divmod(np.arange(num_customers * num_windows), num_windows)
+    return customer, number, bought[customer, number]
 
 
 def _instants(us: np.ndarray) -> pa.Array:

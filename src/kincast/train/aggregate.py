@@ -102,7 +102,15 @@ def _register(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, seeds: Seeds) 
     visible = pa.array(seeds.visible, pa.int64()).cast(pa.timestamp("us"))
     con.register("__seeds", pa.table({"seed": np.arange(len(seeds)), "entity": seeds.rows, "visible": visible}))
     for index, link in enumerate(snapshot.links):
-        con.register(f"__link_{index}", pa.table({"child": np.arange(len(link.forward)), "parent": link.forward}))
+        child, parent = np.arange(len(link.forward)), np.asarray(link.forward, np.int64)
+        versions = snapshot.tables[link.link.target].versions
+        if versions is not None:  # a pair for each version; of those of one key only one is visible at any instant
+            child, first = child[parent >= 0], parent[parent >= 0]
+            counts = np.diff(versions.offsets)[first]
+            starts = np.repeat(versions.offsets[first], counts)
+            within = np.arange(len(starts)) - np.repeat(np.cumsum(counts) - counts, counts)
+            child, parent = np.repeat(child, counts), np.asarray(versions.rows[starts + within], np.int64)
+        con.register(f"__link_{index}", pa.table({"child": child, "parent": parent}))
 
 
 def _selects(schema: Schema, entity: str, hidden: frozenset[tuple[str, str]]) -> Iterator[_Select]:
@@ -110,10 +118,9 @@ def _selects(schema: Schema, entity: str, hidden: frozenset[tuple[str, str]]) ->
     yield _Select(own, f"JOIN {quoted(entity)} t ON t._row = s.entity", grouped=False)
     for index, link in enumerate(schema.links):
         if link.table == entity:
-            source = (
-                f"LEFT JOIN __link_{index} l ON l.child = s.entity AND l.parent >= 0 "
-                f"LEFT JOIN {quoted(link.target)} t ON t._row = l.parent AND {_visible('t')}"
-            )
+            pairs = f"__link_{index} l JOIN {quoted(link.target)} t ON t._row = l.parent"
+            rows = f"SELECT l.child AS __child, t.* FROM {pairs}"
+            source = f"LEFT JOIN ({rows}) t ON t.__child = s.entity AND {_visible('t')}"
             yield _Select(_plain(schema, link.target, hidden, "t", f"{link.columns[0]}."), source, grouped=False)
     children = [index for index, link in enumerate(schema.links) if link.target == entity]
     paths: list[tuple[int, ...]] = [(index,) for index in children]

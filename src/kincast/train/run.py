@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +142,9 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     if len(train.rows) == 0:
         raise DataError("there is no training label", where=settings.query, hint="kincast explain shows the anchors")
     until_us = int(train.visible_us.max())
-    spec = fit_features(snapshot, until_us, task.hidden)
-    features = open_features(snapshot, spec, project.work / "features", progress)
+    spec = fit_features(snapshot, until_us, task.hidden, project.feature_settings)
+    folder, readahead = project.work / "features", project.features.readahead
+    features = open_features(snapshot, spec, folder, progress, readahead=readahead)
     objective = fit_objective(task.kind, train.target, len(labels.classes), class_weights=settings.train.class_weights)
     return Prepared(task, labels, features, objective)
 
@@ -211,7 +212,10 @@ def compare(
 ) -> Comparison:
     """Metrics of the network and of every baseline, per split, on the very same rows."""
     labels = prepared.labels
-    history = label_history(prepared.task, labels)
+    # What has versions is one entity, whichever of them a label is of.
+    versions = snapshot.tables[labels.entity].versions
+    entities = labels.rows if versions is None else versions.forward[labels.rows].astype(np.int64)
+    history = label_history(prepared.task, replace(labels, rows=entities))
     contenders = {baseline: rule(labels, history) for baseline, rule in HEURISTICS[labels.kind].items()}
     seeds = examples(labels).seeds
     aggregates = make_aggregates(snapshot, seeds, prepared.task.hidden, progress)
@@ -222,7 +226,7 @@ def compare(
     for split, split_name in SPLITS.items():
         part = labels.split == split
         own, _ = loader.score(network, prepared.objective, examples(labels.of(split)).seeds, progress)
-        rows, target = labels.rows[part], labels.target[part]
+        rows, target = entities[part], labels.target[part]
         step = f"compare on the {split_name} period"
         progress(step, 0, 1 + len(contenders))
         measured = measure(labels.kind, target, own, rows)
