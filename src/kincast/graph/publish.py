@@ -11,7 +11,8 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast.atomic import storage_errors
-from kincast.errors import SnapshotError
+from kincast.errors import DataError, SnapshotError
 from kincast.graph.manifest import MANIFEST_FILE, Manifest, check_hashes, read_manifest
 
 CURRENT_FILE = "current"
@@ -65,8 +66,8 @@ def publish(root: Path, folder: Path, manifest: Manifest) -> None:
         OSError: the disk refused (``building`` turns it into StorageError); the current version is as before.
     """
     write_text(folder / MANIFEST_FILE, manifest.to_json())
-    for path in [*folder.rglob("*"), folder]:
-        sync(path)
+    with ThreadPoolExecutor(4) as pool:  # a disk takes several requests at once
+        list(pool.map(sync, [*folder.rglob("*"), folder]))
     version = root / manifest.id
     pointer = folder.with_suffix(".current")
     with _root_lock(root):
@@ -97,6 +98,25 @@ def save_array(path: Path, values: NDArray[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         np.lib.format.write_array(file, values, allow_pickle=False)
+
+
+def save_parts(path: Path, kind: type[np.generic], length: int, parts: Iterable[NDArray[Any]]) -> None:
+    """Write a one-dimensional ``.npy`` file from arrays of that type that come one after the other.
+
+    Raises:
+        DataError: the parts are not as long as was said.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": (length,)}
+    written = 0
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, kind).data)
+            written += len(part)
+    if written != length:
+        what = f"{written:,} values came of {length:,}"
+        raise DataError(what, where=str(path), hint="please report this as a bug")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -27,6 +27,8 @@ RESERVED = ("_row", "_time", "_end", "_rule", "file_row_number")
 """Column names that the cleaned tables need for themselves."""
 
 _WORK = "work"
+# Larger tables are sorted on the disk. What DuckDB holds is the larger part of what a build holds.
+_MEMORY_MIB = 2048
 
 
 class Tables:
@@ -191,6 +193,7 @@ def _write_all(source: Source, schema: Schema, folder: Path, progress: Progress)
     try:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET temp_directory = ?", [str(work / "spill")])
+        connection.execute(f"SET memory_limit = '{_MEMORY_MIB}MiB'")
         for table in schema.in_time_order():
             counts[table.name] = Cleaning(connection, schema, table, folder, files).run(source, progress)
     finally:
