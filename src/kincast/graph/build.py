@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -24,9 +26,9 @@ from kincast.graph.publish import building, publish, save_parts
 from kincast.graph.snapshot import NEVER_US, TABLES_FOLDER, Snapshot, link_path, time_path
 from kincast.progress import Progress, silent
 from kincast.schema import Link, Schema
-from kincast.source.base import Source, quote
+from kincast.source.base import Fingerprinted, Source, quote
 from kincast.source.cast import kept_type, same_key_sql
-from kincast.source.tables import Tables, stage
+from kincast.source.tables import STAGING, Tables, stage_on
 
 _BATCH_ROWS = 1 << 20
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
@@ -35,7 +37,9 @@ _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "
 def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progress = silent) -> Snapshot:
     """Build the snapshot of a database as it is now and make it current.
 
-    The same rows give the same id, in whatever order the source has them; if that version exists it is kept.
+    The same rows give the same id, in whatever order the source has them; if that version exists it is kept. When a
+    build of the same source was killed, and its files were not written since, this one goes on from the tables that
+    were staged by then. Of a server it cannot be known whether its rows are the same, so there it starts anew.
 
     Args:
         source: where the rows are.
@@ -47,8 +51,11 @@ def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progres
         StorageError: the disk refused; nothing half-written is left and the current version is as before.
         SourceError: the source cannot be read.
     """
-    with building(root) as folder:
-        with stage(source, schema, folder / TABLES_FOLDER, progress) as tables:
+    with building(root, _token(source, schema)) as folder:
+        for left in folder.iterdir():  # of a build that was killed; but its tables are whole
+            if left.name != TABLES_FOLDER:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        with stage_on(source, schema, folder / TABLES_FOLDER, progress) as tables:
             max_time_us = _save_times(tables, folder, progress)
             num_edges = _save_links(tables, folder, progress)
             num_rows = {table.name: tables.num_rows(table.name) for table in schema}
@@ -59,7 +66,13 @@ def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progres
         )
         publish(root, folder, manifest)
     progress("publish", 1, 1)
-    return open_snapshot(root, manifest.id)
+    return open_snapshot(root, manifest.id, verify=False)  # the hashes were taken just now
+
+
+def _token(source: Source, schema: Schema) -> str | None:
+    """Stands for the rows that would be read; None when it cannot be known whether they are the same."""
+    known = source.fingerprint() if isinstance(source, Fingerprinted) else None
+    return known and hashlib.sha256(f"{STAGING} {schema.digest} {source.url} {known}".encode()).hexdigest()
 
 
 def _save_times(tables: Tables, folder: Path, progress: Progress) -> int:

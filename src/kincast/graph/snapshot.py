@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kincast.errors import DataError, SnapshotError
+from kincast.graph.hold import Hold
 from kincast.graph.key import KeyIndex
 from kincast.graph.manifest import Manifest
 from kincast.schema import Link, Schema
@@ -76,13 +77,15 @@ class Snapshot:
     Args:
         folder: of the version.
         manifest: read from it, its files' lengths checked.
+        hold: keeps the folder from being removed; None for a folder that nobody removes.
 
     Raises:
         SnapshotError: an array cannot be read or has another shape than the manifest says.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, hold: Hold | None = None) -> None:
         self.folder = folder
+        self._hold = hold
         self.id = manifest.id
         self.manifest = manifest
         self.schema: Schema = manifest.schema

@@ -67,7 +67,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class FileSource(Protocol):
-    """What a source adds whose tables lie in files: DuckDB may read them itself, and whether they changed is known."""
+    """What a source adds whose tables lie in files that DuckDB can read itself, more than once."""
 
     def relation(self, table: str, columns: Sequence[str]) -> str | None:
         """SQL of the rows: columns c0, c1, … as ``scan`` gives them and ``_src``, their place; None to scan instead.
@@ -79,8 +79,21 @@ class FileSource(Protocol):
     def file_of(self, table: str) -> Path | None:
         """The file that a relation reads; None where there is none."""
 
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """What a source adds that can tell whether its rows are still the same."""
+
     def fingerprint(self) -> str | None:
         """A text that is another one once a file was written; None where that cannot be told."""
+
+
+def files_fingerprint(paths: Iterable[Path]) -> str | None:
+    """``Fingerprinted.fingerprint`` of files; one that is not there counts as such."""
+    try:
+        return repr([(str(path), stamp_of(path) if path.exists() else None) for path in paths])
+    except OSError:
+        return None
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ class RowCounts:
 class Cleaning:
     """One table on its way.
 
-    ``incoming`` has the rows as they came (``_src`` their place, columns c0, c1, …), and ``judged`` has them typed, with
+    ``incoming`` has the rows as they came (``_src`` their place, columns c0, c1, …), ``judged`` has them typed, with
     time and rule. Where the source is a file that can be read again, and where a value needs no cast, these are views:
     nothing is copied before the sorted rows are written.
     """
@@ -135,7 +135,7 @@ class Cleaning:
         self.connection.execute("CREATE VIEW incoming AS SELECT *, rowid AS _src FROM arrived")
 
     def _judge(self, arrives: list[str]) -> list[int]:
-        """Make ``judged``; returns the columns that may have unreadable values: ``u`` and their place is a condition."""
+        """Make ``judged``; returns the columns that may have unreadable values: u0, u1, … says in which rows."""
         columns = self.table.columns
         values = [f"incoming.c{i}" for i in range(len(columns))]
         typed = [value_sql(v, a, c) for v, a, c in zip(values, arrives, columns, strict=True)]

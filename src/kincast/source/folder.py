@@ -20,12 +20,12 @@ from kincast.schema import Column, Schema, Table
 from kincast.source.base import (
     check_window,
     chosen_columns,
+    files_fingerprint,
     first_line,
     guess_semantic,
     literal,
     quote,
     require_table,
-    stamp_of,
     storage_or,
     unique_names,
 )
@@ -90,11 +90,8 @@ class FolderSource:
         return path if path is not None and path.name.lower().endswith(".parquet") else None
 
     def fingerprint(self) -> str | None:
-        """See ``FileSource.fingerprint``."""
-        try:
-            return repr([(name, stamp_of(path)) for name, path in self._files.items()])
-        except OSError:
-            return None
+        """See ``Fingerprinted.fingerprint``."""
+        return files_fingerprint(self._files.values())
 
     def write(self, table: str, rows: pa.Table) -> None:
         """See ``Source.write``; the table becomes a Parquet file."""
