@@ -1,8 +1,8 @@
 """Kills: a builder that is killed, or whose disk fails, at any moment; the last good snapshot opens, the next is right.
 
-    python benchmarks/kills.py builder --kills 1000      SIGKILL after random delays
-    python benchmarks/kills.py disk                      every write fails once, for good, torn; needs a C compiler
-    python benchmarks/kills.py disk --every 7            one call in seven
+    python -m benchmarks.kills builder --kills 1000      SIGKILL after random delays
+    python -m benchmarks.kills disk                      every write fails once, for good, torn; needs a C compiler
+    python -m benchmarks.kills disk --every 7            one call in seven
 
 Exit code 1 when a single one went wrong.
 """
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,63 +112,82 @@ def kill_builders(folder: Path, kills: int, num_events: int, seed: int = 0) -> F
     ids = [build_snapshot(source, SCHEMA, folder / "undisturbed").id for source in (old, new)]
     root, found = folder / "snapshots", Findings()
     before = build_snapshot(old, SCHEMA, root).id
-    longest = 0.0
-    for number in range(kills):
-        which = number % 2
-        child, seconds = _start(folder / ("new" if which else "old"), root)
-        # The first is not killed: it tells how long a build takes.
-        delay = 3600.0 if number == 0 else draw.uniform(0, longest * 1.1)
-        killed = _kill_after(child, delay)
-        longest = max(longest, time.perf_counter() - seconds) if number == 0 else longest
-        found.count("killed" if killed else "finished before the kill")
-        now = open_snapshot(root, verify=True).id
-        found.expect(now in (before, ids[which]), f"kill {number}: {now} is current, neither {before} nor the new one")
-        found.expect(killed or now == ids[which], f"kill {number}: the finished build {ids[which]} is not current")
-        before = now
-        if number % 10 == 9 or number == kills - 1:
-            left = any(root.glob(".building-*"))
-            found.count("leftovers to be cleaned" if left else "nothing left over")
-            again = build_snapshot(new if which else old, SCHEMA, root)
-            found.expect(again.id == ids[which], f"kill {number}: rebuilt as {again.id}, undisturbed {ids[which]}")
-            found.expect(not any(root.glob(".building-*")), f"kill {number}: leftovers stay")
-            before = again.id
+    with Builders() as builders:
+        builders.build(folder / "old", folder / "timed", None)
+        start = time.perf_counter()
+        builders.build(folder / "new", folder / "timed", None)
+        longest = time.perf_counter() - start
+        for number in range(kills):
+            which = number % 2
+            killed = builders.build(folder / ("new" if which else "old"), root, draw.uniform(0, longest * 1.1))
+            found.count("killed" if killed else "finished before the kill")
+            now = open_snapshot(root, verify=True).id
+            found.expect(now in (before, ids[which]), f"kill {number}: {now} is current")
+            found.expect(killed or now == ids[which], f"kill {number}: the finished build {ids[which]} is not current")
+            before = now
+            if number % 10 == 9 or number == kills - 1:
+                left = any(root.glob(".building-*"))
+                found.count("leftovers to be cleaned" if left else "nothing left over")
+                again = build_snapshot(new if which else old, SCHEMA, root)
+                found.expect(again.id == ids[which], f"kill {number}: rebuilt as {again.id}, undisturbed {ids[which]}")
+                found.expect(not any(root.glob(".building-*")), f"kill {number}: leftovers stay")
+                before = again.id
     told = read_history(root)
     found.expect([p.number for p in told] == list(range(told[0].number, told[-1].number - 1, -1)), "history has gaps")
     return found
 
 
-_BUILD = """
-import sys
+_BUILDERS = """
+import os, sys
 from pathlib import Path
 from benchmarks.kills import SCHEMA
 from kincast.graph.build import build_snapshot
 from kincast.source.open import open_source
-source = open_source(sys.argv[1])
-print("ready", flush=True)
-build_snapshot(source, SCHEMA, Path(sys.argv[2]))
+for line in sys.stdin:
+    source, root = line.rstrip(chr(10)).split(chr(9))
+    child = os.fork()
+    if not child:
+        code = 70
+        try:
+            build_snapshot(open_source(source), SCHEMA, Path(root))
+            code = 0
+        finally:
+            os._exit(code)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
-def _start(source: Path, root: Path) -> tuple[subprocess.Popen[str], float]:
-    """A builder that has imported all it needs, and the moment it began to build."""
-    home = Path(__file__).resolve().parents[1]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(home), str(home / "src")])}
-    command = [sys.executable, "-c", _BUILD, str(source), str(root)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-    assert child.stdout is not None
-    child.stdout.readline()
-    return child, time.perf_counter()
+class Builders:
+    """Starts builders one at a time from a process that has imported all they need but used none of it."""
 
+    def __init__(self) -> None:
+        home = Path(__file__).resolve().parents[1]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(home), str(home / "src")])}
+        command = [sys.executable, "-c", _BUILDERS]
+        self._parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
 
-def _kill_after(child: subprocess.Popen[str], seconds: float) -> bool:
-    with child:
-        try:
-            child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            child.kill()
-    if child.returncode not in (0, -signal.SIGKILL):
-        raise SystemExit(f"the builder failed by itself with exit code {child.returncode}")
-    return child.returncode != 0
+    def __enter__(self) -> Builders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parent.__exit__(None, None, None)
+
+    def build(self, source: Path, root: Path, seconds: float | None) -> bool:
+        """Build and kill the builder after so many seconds; True when it was killed."""
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.write(f"{source}\t{root}\n")
+        self._parent.stdin.flush()
+        child = int(self._parent.stdout.readline())
+        timer = threading.Timer(seconds or 0, lambda: os.kill(child, signal.SIGKILL))
+        if seconds is not None:
+            timer.start()
+        code = os.waitstatus_to_exitcode(int(self._parent.stdout.readline()))
+        timer.cancel()
+        if code not in (0, -signal.SIGKILL):
+            raise SystemExit(f"the builder failed by itself with exit code {code}")
+        return code != 0
 
 
 def fail_writes(folder: Path, every: int, kind: str, num_events: int = 40) -> Findings:
@@ -229,7 +249,11 @@ def run_preloaded(arguments: list[str], folder: Path) -> subprocess.CompletedPro
     env = {**os.environ, **preloaded(compile_disk(folder))}
     env["PYTHONPATH"] = os.pathsep.join([str(home), str(home / "src")])
     return subprocess.run(
-        [sys.executable, __file__, *arguments], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "benchmarks.kills", *arguments],
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,7 @@ class Snapshot:
         path = self.folder / name
         try:
             values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
+        except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
             raise _damaged(path, error) from None
         if values.shape != (length,) or values.dtype not in (np.int32, np.int64):
             raise _damaged(path, f"{values.dtype} {values.shape}, expected [{length}]")
