@@ -27,8 +27,4 @@ spent = after.user + after.system + after.children_user + after.children_system
 spent -= before.user + before.system + before.children_user + before.children_system
 rows = sum(pq.read_metadata(path).num_rows for path in data.glob("*.parquet"))
 size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-print(
-    json.dumps(
-        {"rows": rows, "seconds": seconds, "cpu_seconds": spent, "steps": {"bytes a row": round(size / rows, 1)}}
-    )
-)
+print(json.dumps({"rows": rows, "seconds": seconds, "cpu_seconds": spent, "bytes_per_row": size / rows}))

@@ -127,6 +127,7 @@ def _save_links(tables: Tables, folder: Path, progress: Progress) -> dict[str, i
     """Write every link in both directions and return how many edges each has."""
     links = tables.schema.links
     num_edges = {}
+    progress("links", 0, len(links))
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         counts = pool.map(lambda index: _save_link(tables, index, folder), range(len(links)))
         for index, (link, count) in enumerate(zip(links, counts, strict=True)):
