@@ -34,9 +34,9 @@ def test_newest_needed_and_current_stay(tmp_path: Path, ids: list[str]) -> None:
     root = tmp_path / "all"
     gc.collect()  # what built them has let go of them
     stamp_path(root / ids[1]).write_text("{}")
-    tried = collect(root, keep=1, needed=[ids[0]], dry_run=True)
+    tried = collect(root, keep=1, needed=lambda: [ids[0]], dry_run=True)
     assert there(root) == set(ids)
-    found = collect(root, keep=1, needed=[ids[0]])
+    found = collect(root, keep=1, needed=lambda: [ids[0]])
     assert found == tried
     assert set(found.removed) == {ids[1], ids[2]}
     assert found.kept == {ids[0]: "a model version was trained on it", ids[3]: "it is the current one"}
@@ -64,3 +64,16 @@ def test_what_a_killed_collector_left_goes(tmp_path: Path, ids: list[str], make_
     build_snapshot(make_shop(tmp_path / "again.duckdb"), schema, root)
     assert not list(root.glob(".removed-*"))
     assert there(root) == set(ids)
+
+
+def test_what_became_needed_while_it_was_read_stays(tmp_path: Path, ids: list[str]) -> None:
+    root = tmp_path / "all"
+    gc.collect()
+    asked: list[int] = []
+
+    def needed() -> list[str]:
+        asked.append(1)
+        return [ids[1]] if len(asked) > 1 else []
+
+    assert collect(root, keep=0, needed=needed).kept[ids[1]] == "a model version was trained on it"
+    assert there(root) == {ids[1], ids[3]}

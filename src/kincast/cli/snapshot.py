@@ -132,7 +132,10 @@ def collect_garbage(
 
     console = Console(as_json=as_json, quiet=quiet)
     settings = Workspace.open(project).project
-    needed = {load_version(settings.versions, id).info.snapshot_id for id in list_versions(settings.versions)}
+
+    def needed() -> set[str]:
+        return {load_version(settings.versions, id).info.snapshot_id for id in list_versions(settings.versions)}
+
     found = collect(settings.snapshots, keep, needed, dry_run)
     rows = [(id, "would be removed" if dry_run else "removed") for id in found.removed]
     console.table(("snapshot", "what became of it"), rows + [(id, f"kept: {why}") for id, why in found.kept.items()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from kincast.graph.hold import alone
 from kincast.graph.open import SnapshotInfo, list_snapshots
 from kincast.graph.publish import REMOVED, root_lock
 from kincast.graph.verify import STAMP, stamp_path
+
+Needed = Callable[[], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Collected:
     freed_bytes: int
 
 
-def collect(root: Path, keep: int, needed: Collection[str] = (), dry_run: bool = False) -> Collected:
+def collect(root: Path, keep: int, needed: Needed = frozenset, dry_run: bool = False) -> Collected:
     """Remove versions; builders wait meanwhile, readers of other versions notice nothing.
 
     A version is renamed in one step and then deleted; what a crash leaves of it goes with the next build or collection.
@@ -37,21 +39,22 @@ def collect(root: Path, keep: int, needed: Collection[str] = (), dry_run: bool =
     Args:
         root: folder of all versions.
         keep: how many of the newest to keep, beside the current one.
-        needed: ids to keep besides, such as those that model versions were trained on.
+        needed: gives the ids to keep besides, such as those that model versions were trained on. It is asked again
+            once nobody reads a version any more: whoever did may have made it needed.
         dry_run: only say what would be done.
 
     Raises:
         StorageError: the disk refused.
     """
+    if not root.is_dir():
+        return Collected((), {}, 0)
     with storage_errors(root), root_lock(root):
         infos = list_snapshots(root)
         newest = {info.id for info in infos[max(len(infos) - keep, 0) :]} if keep else set()
         removed: list[SnapshotInfo] = []
         kept: dict[str, str] = {}
         for info in infos:
-            why = _reason(info, newest, needed)
-            if why is None and not _remove(root, info.id, dry_run):
-                why = "it is being read"
+            why = _reason(info, newest) or _remove(root, info.id, needed, dry_run)
             if why is None:
                 removed.append(info)
             else:
@@ -63,21 +66,23 @@ def collect(root: Path, keep: int, needed: Collection[str] = (), dry_run: bool =
     return Collected(tuple(info.id for info in removed), kept, sum(info.size_bytes for info in removed))
 
 
-def _reason(info: SnapshotInfo, newest: Collection[str], needed: Collection[str]) -> str | None:
+def _reason(info: SnapshotInfo, newest: Collection[str]) -> str | None:
     if info.is_current:
         return "it is the current one"
-    if info.id in needed:
-        return "a model version was trained on it"
     return "it is among the newest" if info.id in newest else None
 
 
-def _remove(root: Path, id: str, dry_run: bool) -> bool:
-    """False when somebody reads it."""
+def _remove(root: Path, id: str, needed: Needed, dry_run: bool) -> str | None:
+    """Why it was not removed after all; None when it was."""
     folder, aside = root / id, root / f"{REMOVED}{id}"
     with alone(folder) as free:
-        if free and not dry_run:
+        if id in needed():
+            return "a model version was trained on it"
+        if not free:
+            return "it is being read"
+        if not dry_run:
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
             shutil.rmtree(aside)
             stamp_path(folder).unlink(missing_ok=True)
-        return free
+    return None
