@@ -101,3 +101,11 @@ def test_a_file_written_while_it_is_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="was written to while it was read"):
         build_snapshot(source, SCHEMA, tmp_path / "snapshots", progress)
     assert [path.name for path in (tmp_path / "snapshots").iterdir()] == [".lock"]
+
+
+def test_rows_read_in_place_and_rows_that_are_streamed_give_the_same_version(tmp_path: Path) -> None:
+    ids = {
+        build_snapshot(make_source(tmp_path / kind, 500, 3, kind), SCHEMA, tmp_path / f"{kind}-snapshots").id
+        for kind in ("parquet", "duckdb")
+    }
+    assert len(ids) == 1

@@ -28,7 +28,7 @@ from kincast.progress import Progress, silent
 from kincast.schema import Link, Schema
 from kincast.source.base import Fingerprinted, Source, quote
 from kincast.source.cast import kept_type, same_key_sql
-from kincast.source.tables import STAGING, Tables, stage_on
+from kincast.source.tables import STAGING, Tables, bound_memory, stage_on
 
 _BATCH_ROWS = 1 << 20
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
@@ -145,8 +145,11 @@ def _save_link(tables: Tables, index: int, folder: Path) -> int:
         save_parts(path, kind, num_src, _find_rows(tables, link))
     else:
         forward = np.full(num_src, -1, kind)
+        spill = folder / f"spill-{index}"
         with tables.connect() as connection:
+            bound_memory(connection, spill)
             _scatter(connection, _join(tables.schema, link), forward)
+        shutil.rmtree(spill, ignore_errors=True)
         save_parts(path, kind, num_src, [forward])
     forward = np.load(path, mmap_mode="r", allow_pickle=False)
     offsets = count_lists(forward, num_dst)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from kincast.compile import compiled
 from kincast.graph.csr import row_type
 
-MAX_KEYS = 1 << 27
-"""Keys that a finder may hold, at most 24 bytes each."""
+MAX_KEYS = 1 << 25
+"""Keys that a finder may hold, at 8 bytes and at most 48 more each."""
 
 # A table of rows may have so many times more places than there are keys; sparser keys are hashed.
 _PLACES_PER_KEY = 4

@@ -163,6 +163,12 @@ def stage_on(source: Source, schema: Schema, folder: Path, progress: Progress = 
     return Tables(schema, folder, counts)
 
 
+def bound_memory(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
+    """Let a connection hold 2 GiB and no more; what is beyond that goes to a folder, made when it is needed."""
+    connection.execute("SET temp_directory = ?", [str(spill)])
+    connection.execute(f"SET memory_limit = '{_MEMORY_MIB}MiB'")
+
+
 def open_tables(schema: Schema, folder: Path) -> Tables:
     """Open the tables that ``stage`` wrote.
 
@@ -254,8 +260,7 @@ def _write_all(
     connection = duckdb.connect()  # what its memory does not hold goes to the folder beside the rows
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET temp_directory = ?", [str(work / "spill")])
-        connection.execute(f"SET memory_limit = '{_MEMORY_MIB}MiB'")
+        bound_memory(connection, work / "spill")
         for table in schema.in_time_order():
             if table.name in finished:
                 continue
