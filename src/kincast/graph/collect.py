@@ -60,6 +60,8 @@ def collect(root: Path, keep: int, needed: Needed = frozenset, dry_run: bool = F
             else:
                 kept[info.id] = why
         if not dry_run:
+            for left in root.glob(f"{REMOVED}*"):
+                shutil.rmtree(left, ignore_errors=True)
             for path in root.glob(f"{STAMP}*"):
                 if not (root / path.name.removeprefix(STAMP)).is_dir():
                     path.unlink(missing_ok=True)
