@@ -63,9 +63,14 @@ def test_lines_taken_out_or_swapped_are_noticed(tmp_path: Path) -> None:
             read_current(tmp_path)
 
 
-def test_a_pointer_without_a_history_is_read(tmp_path: Path) -> None:
-    (tmp_path / CURRENT_FILE).write_text(IDS[0] + "\n")
-    assert (read_current(tmp_path), read_history(tmp_path)) == (IDS[0], [])
+def test_a_file_cut_anywhere_is_noticed(tmp_path: Path) -> None:
+    told(tmp_path, 10, 20, 30)
+    path = tmp_path / CURRENT_FILE
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(SnapshotError, match="is damaged"):
+            read_current(tmp_path)
 
 
 def test_old_publications_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 The first line of the file ``current`` is the id of the current version. Each line after it tells of one publication,
 the newest first: its number, its instant in microseconds UTC, the version's id, and a hash of all that and of the line
-of the publication before, so that the lines form one chain and a changed character shows.
+of the publication before, so that the lines form one chain and a changed or missing character shows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Publication:
 
 
 def read_history(root: Path) -> list[Publication]:
-    """All publications told, newest first; the first is of the current version. Empty where none was told.
+    """All publications told, newest first; the first is of the current version.
 
     Raises:
         SnapshotError: there is no version yet, or the file that tells is damaged.
@@ -106,10 +106,10 @@ def _publication(line: str) -> Publication | None:
 
 
 def _is_chain(current: str, told: list[Publication]) -> bool:
-    if told and told[0].id != current:
-        return False
+    if not told or told[0].id != current or (told[-1].number != 1 and len(told) != MAX_ENTRIES):
+        return False  # the last lines are missing, or all of them
     before = [entry.digest for entry in told[1:]]
-    if told and told[-1].number == 1:
+    if told[-1].number == 1:
         before.append("")
     return all(
         entry.digest == _digest(digest, entry.number, entry.at_us, entry.id)

@@ -89,7 +89,7 @@ def publish(root: Path, folder: Path, manifest: Manifest) -> None:
     with root_lock(root):
         try:
             history, current = _told(root)
-            if current != manifest.id or not history:
+            if current != manifest.id:
                 write_text(pointer, extended(history, manifest.id, time.time_ns() // 1000))
                 sync(pointer)
             placed = not _is_sound(version)
