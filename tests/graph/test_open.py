@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kincast.errors import SnapshotError
+from kincast.graph.history import read_current
 from kincast.graph.open import list_snapshots, open_snapshot
 from kincast.graph.snapshot import Snapshot
 
@@ -20,7 +21,7 @@ def root(shop: Snapshot, tmp_path: Path) -> Path:
 
 
 def version(root: Path) -> Path:
-    return root / (root / "current").read_text().strip()
+    return root / read_current(root)
 
 
 def test_opens_the_current_one_and_one_by_id(root: Path, shop: Snapshot) -> None:

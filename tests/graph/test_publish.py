@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from kincast.errors import SnapshotError
+from kincast.graph.history import read_current
 from kincast.graph.manifest import Manifest, check_hashes, make_manifest, read_manifest
-from kincast.graph.publish import building, publish, read_current, save_array
+from kincast.graph.publish import building, publish, save_array
 from kincast.schema import Schema
 
 

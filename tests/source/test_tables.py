@@ -365,7 +365,7 @@ def test_a_full_disk_leaves_nothing(arrow_source: MakeSource, tmp_path: Path, mo
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     source = arrow_source({"t": {"i": [1]}})
-    monkeypatch.setattr("kincast.source.clean.pq.ParquetWriter.write_table", full)
+    monkeypatch.setattr("kincast.source.parquet.pq.ParquetWriter.write_table", full)
     with pytest.raises(StorageError, match="No space left on device"):
         stage(source, source.inspect(), tmp_path / "s")
     assert list(tmp_path.iterdir()) == []

@@ -24,6 +24,7 @@ from kincast.cli import (
     query,
     report,
     serve,
+    snapshot,
     train,
     version,
 )
@@ -51,6 +52,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("serve")(serve.serve)
 app.command("drift")(drift.drift)
+app.add_typer(snapshot.app, name="snapshots")
 app.add_typer(version.app, name="versions")
 app.add_typer(query.app, name="query")
 app.command("report")(report.report)

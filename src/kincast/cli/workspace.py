@@ -58,7 +58,7 @@ class Workspace:
         return open_source(self.project.source, self.project.folder)
 
     def snapshot(self, id: str | None = None) -> Snapshot:
-        """A snapshot, the current one by default, every file of it held against its hash.
+        """A snapshot, the current one by default; every file written since it was last read whole is held to its hash.
 
         Raises:
             SnapshotError: none was built yet, or it is damaged.
@@ -68,7 +68,7 @@ class Workspace:
         if not self.project.snapshots.is_dir():
             where = str(self.project.snapshots)
             raise SnapshotError("there is no snapshot yet", where=where, hint="kincast build")
-        return open_snapshot(self.project.snapshots, id, verify=True)
+        return open_snapshot(self.project.snapshots, id)
 
     @contextlib.contextmanager
     def tables(self, progress: Progress = silent) -> Iterator[Tables]:

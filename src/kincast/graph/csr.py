@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ def row_type(num_rows: int) -> type[np.int32] | type[np.int64]:
     return np.int32 if num_rows <= INT32_ROWS else np.int64
 
 
+HELD_BYTES = 1 << 30
+"""Rows of a reversed link that are held in memory at once; a larger link is reversed in several passes."""
+
+
 def reverse_link(forward: NDArray[Any], num_dst: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Neighbour lists from the array of a link.
 
@@ -27,12 +32,39 @@ def reverse_link(forward: NDArray[Any], num_dst: int) -> tuple[NDArray[np.int64]
     Returns:
         offsets [num_dst + 1] int64 and rows [edges] int32 or int64: source rows per target row, ascending.
     """
+    offsets = count_lists(forward, num_dst)
+    parts = list(list_parts(forward, offsets, held_bytes=None))
+    return offsets, parts[0] if parts else np.empty(0, row_type(len(forward)))
+
+
+def count_lists(forward: NDArray[Any], num_dst: int) -> NDArray[np.int64]:
+    """[num_dst + 1] int64: where the neighbour list of each target row starts, and where the last one ends."""
     offsets = np.zeros(num_dst + 1, np.int64)
     _count(forward, offsets)
-    np.cumsum(offsets, out=offsets)
-    rows = np.empty(offsets[-1], row_type(len(forward)))
-    _fill(forward, offsets[:-1].copy(), rows)
-    return offsets, rows
+    return np.cumsum(offsets, out=offsets)
+
+
+def list_parts(
+    forward: NDArray[Any], offsets: NDArray[np.int64], held_bytes: int | None = HELD_BYTES
+) -> Iterator[NDArray[Any]]:
+    """The neighbour lists of consecutive target rows, one array after the other, each of about that size at most.
+
+    Args:
+        forward: [num_src] int32 or int64 row of the target, -1 for none.
+        offsets: of ``count_lists``.
+        held_bytes: size of a part, more only where a single list is longer; None for all in one.
+    """
+    kind = row_type(len(forward))
+    num_dst = len(offsets) - 1
+    most = int(offsets[-1]) if held_bytes is None else held_bytes // np.dtype(kind).itemsize
+    first = 0
+    while first < num_dst and offsets[first] < offsets[-1]:
+        end = int(np.searchsorted(offsets, offsets[first] + most, "right")) - 1
+        last = min(max(end, first + 1), num_dst)
+        rows = np.empty(offsets[last] - offsets[first], kind)
+        _fill(forward, first, last, offsets[first:last] - offsets[first], rows)
+        yield rows
+        first = last
 
 
 @compiled
@@ -43,9 +75,9 @@ def _count(forward, offsets):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _fill(forward, cursor, rows):  # type: ignore[no-untyped-def]
+def _fill(forward, first, last, cursor, rows):  # type: ignore[no-untyped-def]
     for i in range(forward.shape[0]):
         dst = forward[i]
-        if dst >= 0:
-            rows[cursor[dst]] = i
-            cursor[dst] += 1
+        if first <= dst < last:
+            rows[cursor[dst - first]] = i
+            cursor[dst - first] += 1

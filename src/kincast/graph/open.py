@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kincast.errors import SnapshotError
+from kincast.graph.history import is_id, read_current
+from kincast.graph.hold import Hold
 from kincast.graph.manifest import MANIFEST_FILE, check_hashes, check_sizes, read_manifest
-from kincast.graph.publish import is_id, read_current
 from kincast.graph.snapshot import Snapshot
+from kincast.graph.verify import check_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,14 @@ class SnapshotInfo:
     problem: str | None = None
 
 
-def open_snapshot(root: Path, id: str | None = None, verify: bool = False) -> Snapshot:
-    """Open a version for reading.
+def open_snapshot(root: Path, id: str | None = None, verify: bool | None = None) -> Snapshot:
+    """Open a version for reading; while the object lives the version is not removed.
 
     Args:
         root: folder of all versions.
         id: which one; the current one when None.
-        verify: also read every file and hold it against its hash; otherwise only lengths are checked.
+        verify: whether to read every file and hold it against its hash: always, never (only lengths are checked), or,
+            by default, when a file was written or replaced since that was last done, at least once a day.
 
     Raises:
         SnapshotError: there is none, or a file of it is missing, damaged or of another format.
@@ -48,13 +51,17 @@ def open_snapshot(root: Path, id: str | None = None, verify: bool = False) -> Sn
     name = read_current(root) if id is None else id
     folder = root / name
     if not is_id(name) or not folder.is_dir():
+        if id is None and is_id(name) and read_current(root) != name:
+            return open_snapshot(root, verify=verify)  # another became current and this one was removed meanwhile
         names = ", ".join(info.id for info in list_snapshots(root)) or "none; run: kincast build"
         raise SnapshotError(f"there is no snapshot {name}", where=str(root), hint=f"there are {names}")
+    hold = Hold(folder)
     manifest = read_manifest(folder)
     if manifest.id != name:
         raise SnapshotError(f"holds snapshot {manifest.id}", where=str(folder), hint="run: kincast build")
-    (check_hashes if verify else check_sizes)(folder, manifest)
-    return Snapshot(folder, manifest)
+    check = check_once if verify is None else check_hashes if verify else check_sizes
+    check(folder, manifest)
+    return Snapshot(folder, manifest, hold)
 
 
 def list_snapshots(root: Path) -> list[SnapshotInfo]:

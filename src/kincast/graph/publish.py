@@ -1,8 +1,10 @@
 """Publish: how a finished folder becomes a version at one instant, or not at all.
 
 A builder works in ``.building-<token>`` beside the versions and holds a lock on ``.building-<token>.lock`` while it
-lives. Publication renames the folder to its id and then replaces the file ``current``, both under the lock ``.lock``.
-A crash at any instant leaves the last good version current; what a dead builder left is removed by the next one.
+lives. Publication renames the folder to its id and then replaces the file ``current``, both under the lock ``.lock``,
+so that any number of publishers makes one history. The kernel gives up the locks of a process that dies. A crash at any
+instant leaves the last good version current; what a dead builder left is removed by the next one, unless that one
+builds from the same rows and goes on with what is there.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,17 +24,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast.atomic import storage_errors
-from kincast.errors import SnapshotError
+from kincast.errors import DataError, SnapshotError
+from kincast.graph.history import CURRENT_FILE, Publication, extended, read_current, read_history
 from kincast.graph.manifest import MANIFEST_FILE, Manifest, check_hashes, read_manifest
 
-CURRENT_FILE = "current"
+REMOVED = ".removed-"
+"""How the name of a version begins that is being removed."""
+
 _BUILDING = ".building-"
 _LOCK_FILE = ".lock"
+_TOKEN = ".token"
 
 
 @contextmanager
-def building(root: Path) -> Iterator[Path]:
-    """An empty folder to build a version in; it is gone afterwards unless it was published.
+def building(root: Path, token: str | None = None) -> Iterator[Path]:
+    """A folder to build a version in; it is gone afterwards unless it was published.
+
+    Args:
+        root: folder of all versions; made when missing.
+        token: stands for the rows to build from. If a builder with the same token was killed, the folder is the one
+            that it left, else it is empty.
 
     Raises:
         StorageError: the disk refused any write inside, whoever made it.
@@ -40,17 +53,21 @@ def building(root: Path) -> Iterator[Path]:
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         try:
-            with _root_lock(root):
-                _remove_stale(root)
+            with root_lock(root):
                 held = lock.open("w")
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with held:
-                folder.mkdir()
+                with root_lock(root):
+                    _take_over(root, folder, token)
+                folder.mkdir(exist_ok=True)
+                if token is not None:
+                    write_text(folder.with_suffix(_TOKEN), token)
                 yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):
-                lock.unlink()
+            for path in (folder.with_suffix(_TOKEN), lock):
+                with suppress(OSError):
+                    path.unlink()
 
 
 def publish(root: Path, folder: Path, manifest: Manifest) -> None:
@@ -65,21 +82,24 @@ def publish(root: Path, folder: Path, manifest: Manifest) -> None:
         OSError: the disk refused (``building`` turns it into StorageError); the current version is as before.
     """
     write_text(folder / MANIFEST_FILE, manifest.to_json())
-    for path in [*folder.rglob("*"), folder]:
-        sync(path)
+    with ThreadPoolExecutor(4) as pool:  # a disk takes several requests at once
+        list(pool.map(sync, [*folder.rglob("*"), folder]))
     version = root / manifest.id
     pointer = folder.with_suffix(".current")
-    with _root_lock(root):
+    with root_lock(root):
         try:
-            write_text(pointer, manifest.id + "\n")
-            sync(pointer)
+            history, current = _told(root)
+            if current != manifest.id:
+                write_text(pointer, extended(history, manifest.id, time.time_ns() // 1000))
+                sync(pointer)
             placed = not _is_sound(version)
             if placed:
                 _discard(version, folder.with_suffix(".damaged"))
                 rename(folder, version)
             try:
                 sync(root)
-                rename(pointer, root / CURRENT_FILE)
+                if pointer.exists():
+                    rename(pointer, root / CURRENT_FILE)
             except BaseException:
                 if placed:
                     rename(version, folder)
@@ -97,6 +117,25 @@ def save_array(path: Path, values: NDArray[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         np.lib.format.write_array(file, values, allow_pickle=False)
+
+
+def save_parts(path: Path, kind: type[np.generic], length: int, parts: Iterable[NDArray[Any]]) -> None:
+    """Write a one-dimensional ``.npy`` file from arrays of that type that come one after the other.
+
+    Raises:
+        DataError: the parts are not as long as was said.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": (length,)}
+    written = 0
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, kind).data)
+            written += len(part)
+    if written != length:
+        what = f"{written:,} values came of {length:,}"
+        raise DataError(what, where=str(path), hint="please report this as a bug")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -118,45 +157,50 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def read_current(root: Path) -> str:
-    """The id of the current version.
-
-    Raises:
-        SnapshotError: there is none yet, or the file that names it is damaged.
-    """
-    path = root / CURRENT_FILE
+def _told(root: Path) -> tuple[list[Publication], str | None]:
+    """The history so far and the current version; a damaged file is begun anew."""
     try:
-        text = path.read_bytes()
-    except OSError:
-        hint = "build one with: kincast build"
-        raise SnapshotError("there is no snapshot yet", where=str(root), hint=hint) from None
-    version = text[:16].decode("ascii", "replace")
-    if text != f"{version}\n".encode("ascii", "replace") or not is_id(version):
-        raise SnapshotError("is damaged: it does not name a snapshot", where=str(path), hint="run: kincast build")
-    return version
-
-
-def is_id(text: str) -> bool:
-    """True for 16 lower-case hexadecimal digits."""
-    return len(text) == 16 and set(text) <= set("0123456789abcdef")
+        return read_history(root), read_current(root)
+    except SnapshotError:
+        return [], None
 
 
 @contextmanager
-def _root_lock(root: Path) -> Iterator[None]:
+def root_lock(root: Path) -> Iterator[None]:
+    """Alone among builders, publishers and removers; readers do not ask for it."""
     with (root / _LOCK_FILE).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _remove_stale(root: Path) -> None:
-    """Remove what builders left that no longer live: their lock can be had. Needs the root lock."""
+def _take_over(root: Path, folder: Path, token: str | None) -> None:
+    """Remove what builders left that no longer live: their lock can be had. Needs the root lock.
+
+    A folder of the same token becomes ours instead.
+    """
     for path in root.glob(f"{_BUILDING}*.lock"):
         with suppress(OSError), path.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            dead = path.with_suffix("")
+            if (
+                token is not None
+                and dead.is_dir()
+                and not folder.exists()
+                and _reads(dead.with_suffix(_TOKEN)) == token
+            ):
+                rename(dead, folder)
             for left in root.glob(f"{path.stem}*"):
                 if left != path:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
             path.unlink()
+    for left in root.glob(f"{REMOVED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _reads(path: Path) -> str | None:
+    with suppress(OSError, ValueError):
+        return path.read_text(encoding="utf-8")
+    return None
 
 
 def _is_sound(version: Path) -> bool:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kincast.errors import DataError, SnapshotError
+from kincast.graph.hold import Hold
 from kincast.graph.key import KeyIndex
 from kincast.graph.manifest import Manifest
 from kincast.schema import Link, Schema
@@ -86,13 +88,15 @@ class Snapshot:
     Args:
         folder: of the version.
         manifest: read from it, its files' lengths checked.
+        hold: keeps the folder from being removed; None for a folder that nobody removes.
 
     Raises:
         SnapshotError: an array cannot be read or has another shape than the manifest says.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, hold: Hold | None = None) -> None:
         self.folder = folder
+        self._hold = hold
         self.id = manifest.id
         self.manifest = manifest
         self.schema: Schema = manifest.schema
@@ -237,7 +241,7 @@ class Snapshot:
         path = self.folder / name
         try:
             values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
+        except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
             raise _damaged(path, error) from None
         if values.shape != (length,) or values.dtype not in (np.int32, np.int64):
             raise _damaged(path, f"{values.dtype} {values.shape}, expected [{length}]")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -62,6 +63,43 @@ class Source(Protocol):
         Raises:
             SourceError: the source cannot be written.
         """
+
+
+@runtime_checkable
+class FileSource(Protocol):
+    """What a source adds whose tables lie in files that DuckDB can read itself, more than once."""
+
+    def relation(self, table: str, columns: Sequence[str]) -> str | None:
+        """SQL of the rows: columns c0, c1, … as ``scan`` gives them and ``_src``, their place; None to scan instead.
+
+        Raises:
+            SourceError: the table or a column is not there.
+        """
+
+    def file_of(self, table: str) -> Path | None:
+        """The file that a relation reads; None where there is none."""
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """What a source adds that can tell whether its rows are still the same."""
+
+    def fingerprint(self) -> str | None:
+        """A text that is another one once a file was written; None where that cannot be told."""
+
+
+def files_fingerprint(paths: Iterable[Path]) -> str | None:
+    """``Fingerprinted.fingerprint`` of files; one that is not there counts as such."""
+    try:
+        return repr([(str(path), stamp_of(path) if path.exists() else None) for path in paths])
+    except OSError:
+        return None
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Device, inode, length, and times of the last write and change of a file, in nanoseconds."""
+    found = path.stat()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def quote(name: str) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from kincast.errors import DataError, KincastError, SchemaError
+from kincast.errors import DataError, KincastError, SchemaError, SourceError
 from kincast.progress import Progress
 from kincast.schema import Schema, Table
-from kincast.source.base import Source, quote
+from kincast.source.base import FileSource, Source, first_line, quote, storage_or
 from kincast.source.cast import (
     clock_sql,
     in_calendar,
@@ -24,11 +22,13 @@ from kincast.source.cast import (
     unreadable_sql,
     value_sql,
 )
+from kincast.source.order import observe
+from kincast.source.parquet import write_parquet
 
 REJECTED = "rejected"
 """Folder of the rejected rows, beside the kept ones."""
 
-_ROW_GROUP = 122_880
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,12 @@ class RowCounts:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """One table on its way: ``incoming`` (as it came, columns c0, c1, …), ``judged`` (typed, with time and rule)."""
+    """One table on its way.
+
+    ``incoming`` has the rows as they came (``_src`` their place, columns c0, c1, …), ``judged`` has them typed, with
+    time and rule. Where the source is a file that can be read again, and where a value needs no cast, these are views:
+    nothing is copied before the sorted rows are written.
+    """
 
     connection: duckdb.DuckDBPyConnection
     schema: Schema
@@ -69,24 +74,40 @@ class Cleaning:
     files: dict[str, str]
 
     def run(self, source: Source, progress: Progress) -> RowCounts:
-        read = self._load(source, progress)
-        arrives = [row[1] for row in self.connection.execute("DESCRIBE incoming").fetchall()]
-        unreadable, samples = self._judge(arrives)
-        self._reject_duplicates()
-        rejected = dict(
-            self.connection.execute(
-                "SELECT _rule, count(*) FROM judged WHERE _rule IS NOT NULL GROUP BY 1 ORDER BY 1"
-            ).fetchall()
-        )
-        kept = self._write(rejected)
-        self.connection.execute("DROP TABLE judged")
-        self.connection.execute("DROP TABLE incoming")
-        return RowCounts(self.files[self.table.name], read, kept, rejected, unreadable, samples)
+        """Read, judge, order and write the rows."""
+        try:
+            self._load(source, progress)
+            arrives = dict(
+                self.connection.execute("SELECT column_name, column_type FROM (DESCRIBE incoming)").fetchall()
+            )
+            suspects = self._judge([arrives[f"c{i}"] for i in range(len(self.table.columns))])
+            by_rule, unreadable = self._count(suspects)
+            samples = {name: self._samples(name) for name in unreadable}
+            read = sum(by_rule.values())
+            in_order, num_doubled = self._order(by_rule.get(None, 0))
+            rejected = {rule: count for rule, count in by_rule.items() if rule is not None}
+            if num_doubled:
+                rejected["key.duplicate"] = num_doubled
+            kept = self._write(in_order, num_doubled > 0, progress)
+            self._write_rejected(bool(rejected))
+            self._drop()
+        except duckdb.Error as error:
+            if isinstance(source, FileSource) and (path := source.file_of(self.table.name)) and str(path) in str(error):
+                failed = SourceError(f"cannot be read: {first_line(error)}", where=str(path))
+                raise storage_or(error, failed) from None
+            raise
+        return RowCounts(self.files[self.table.name], read, kept, dict(sorted(rejected.items())), unreadable, samples)
 
-    def _load(self, source: Source, progress: Progress) -> int:
-        """Copy the table into ``incoming``; returns the number of rows the source gave."""
-        reader = source.scan(self.table.name, [column.name for column in self.table.columns])
-        names = [f"c{i}" for i in range(len(self.table.columns))]
+    def _load(self, source: Source, progress: Progress) -> None:
+        """Make ``incoming``: a view of the source's file, or else a copy of what it streams."""
+        names = [column.name for column in self.table.columns]
+        relation = source.relation(self.table.name, names) if isinstance(source, FileSource) else None
+        if relation is not None:
+            progress(f"read {self.table.name}", 0, None)
+            self.connection.execute(f"CREATE VIEW incoming AS {relation}")
+            return
+        reader = source.scan(self.table.name, names)
+        places = [f"c{i}" for i in range(len(names))]
         read = 0
         failed: list[KincastError] = []
 
@@ -94,27 +115,27 @@ class Cleaning:
             nonlocal read
             try:
                 for batch in reader:
-                    yield batch.rename_columns(names)
+                    yield batch.rename_columns(places)
                     read += batch.num_rows
                     progress(f"read {self.table.name}", read, None)
             except KincastError as error:  # DuckDB would hide it in an error of its own
                 failed.append(error)
                 raise
 
-        schema = pa.schema([field.with_name(name) for name, field in zip(names, reader.schema, strict=True)])
+        schema = pa.schema([field.with_name(name) for name, field in zip(places, reader.schema, strict=True)])
         self.connection.register("arriving", pa.RecordBatchReader.from_batches(schema, batches()))
         try:
-            self.connection.execute("CREATE TABLE incoming AS FROM arriving")
+            self.connection.execute("CREATE TABLE arrived AS FROM arriving")
         except duckdb.Error:
             if failed:
                 raise failed[0] from None
             raise
         finally:
             self.connection.unregister("arriving")
-        return read
+        self.connection.execute("CREATE VIEW incoming AS SELECT *, rowid AS _src FROM arrived")
 
-    def _judge(self, arrives: list[str]) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
-        """Make ``judged``; returns per column the unreadable values and up to three samples."""
+    def _judge(self, arrives: list[str]) -> list[int]:
+        """Make ``judged``; returns the columns that may have unreadable values: u0, u1, … says in which rows."""
         columns = self.table.columns
         values = [f"incoming.c{i}" for i in range(len(columns))]
         typed = [value_sql(v, a, c) for v, a, c in zip(values, arrives, columns, strict=True)]
@@ -123,12 +144,17 @@ class Cleaning:
         if self.table.key:
             null = " OR ".join(f"({typed[self._index(name)]}) IS NULL" for name in self.table.key)
             rule = f"CASE WHEN {null} THEN 'key.null' ELSE {rule} END"
-        chosen = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(typed))
+        suspects = [i for i, (v, t) in enumerate(zip(values, typed, strict=True)) if v != t]
+        chosen = [f"{sql} AS c{i}" for i, sql in enumerate(typed)]
+        chosen += [f"{unreadable_sql(values[i], arrives[i], f'({typed[i]})')} AS u{i}" for i in suspects]
+        # What is only looked at is cheaper to work out again at each reading than to copy.
+        casts = any(arrived != kept_type(column) for arrived, column in zip(arrives, columns, strict=True))
+        kind = "TABLE" if casts or join else "VIEW"
         self.connection.execute(
-            f"CREATE TABLE judged AS SELECT incoming.rowid AS _src, {chosen}, CAST({time} AS TIMESTAMP) AS _time, "
+            f"CREATE {kind} judged AS SELECT incoming._src, {', '.join(chosen)}, CAST({time} AS TIMESTAMP) AS _time, "
             f"CAST({end} AS TIMESTAMP) AS _end, CAST({rule} AS VARCHAR) AS _rule FROM incoming {join}"
         )
-        return self._unreadable(values, arrives, typed)
+        return suspects
 
     def _time_sql(self, arrives: list[str], typed: list[str]) -> tuple[str, str, str]:
         """SQL of a row's time, of the rule that rejects the row (or NULL), and the join they need."""
@@ -166,86 +192,81 @@ class Cleaning:
             moment = in_calendar(f"TRY(({moment}) + to_{unit}({time.shift.count}))")
         return moment, f"CASE WHEN ({moment}) IS NULL THEN {missing} END", join
 
-    def _unreadable(
-        self, values: list[str], arrives: list[str], typed: list[str]
-    ) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
-        counts, samples = {}, {}
-        suspects = [i for i, (v, t) in enumerate(zip(values, typed, strict=True)) if v != t]
-        for i in suspects:
-            condition = unreadable_sql(values[i], arrives[i], f"judged.c{i}")
-            rows = f"FROM judged JOIN incoming ON incoming.rowid = judged._src WHERE {condition}"
-            count = self._one(f"SELECT count(*) {rows}")
-            if count:
-                name = self.table.columns[i].name
-                counts[name] = count
-                found = self.connection.execute(
-                    f"SELECT DISTINCT left(CAST({values[i]} AS VARCHAR), 60) AS v {rows} ORDER BY v LIMIT 3"
-                ).fetchall()
-                samples[name] = tuple(row[0] for row in found)
-        return counts, samples
+    def _count(self, suspects: list[int]) -> tuple[dict[str | None, int], dict[str, int]]:
+        """Rule (None for kept) → rows, and column → unreadable values, in one pass."""
+        sums = ", ".join(["count(*)", *(f"count(*) FILTER (u{i})" for i in suspects)])
+        found = self.connection.execute(f"SELECT _rule, {sums} FROM judged GROUP BY 1").fetchall()
+        totals = [sum(row[2 + place] for row in found) for place in range(len(suspects))]
+        unreadable = {self.table.columns[i].name: total for i, total in zip(suspects, totals, strict=True) if total}
+        return {row[0]: row[1] for row in found}, unreadable
 
-    def _reject_duplicates(self) -> None:
-        if not self.table.key:
-            return
-        key = ", ".join(f"c{self._index(name)}" for name in self.table.key)
-        key += ", _time" if self.table.versioned else ""  # versions differ in when they begin
+    def _samples(self, column: str) -> tuple[str, ...]:
+        """Up to three of the values of a column that could not be read."""
+        i = self._index(column)
+        found = self.connection.execute(
+            f"SELECT DISTINCT left(CAST(incoming.c{i} AS VARCHAR), 60) AS v FROM judged JOIN incoming USING (_src) "
+            f"WHERE judged.u{i} ORDER BY v LIMIT 3"
+        ).fetchall()
+        return tuple(row[0] for row in found)
+
+    def _order(self, num_rows: int) -> tuple[bool, int]:
+        """True when the rows need no sorting, and how many are rejected as ``doubled``, the table of their places."""
+        keys = [f"c{self._index(name)}" for name in self.table.key]
+        keys += ["_time"] if self.table.versioned else []  # versions differ in when they begin
+        number, kind = "NULL", "none"
+        if len(keys) == 1 and kept_type(self.table.column(self.table.key[0])) in _WHOLE:
+            number, kind = f"CAST({keys[0]} AS BIGINT)", "whole"
+        elif keys:
+            number, kind = f"hash({', '.join(keys)})", "hash"
+        sql = f"SELECT epoch_us(_time) AS t, {number} AS k FROM judged WHERE _rule IS NULL"
+        arrival = observe(self.connection, sql, num_rows, kind)
+        self.connection.execute("CREATE TEMP TABLE doubled (_src BIGINT)")
+        if not arrival.may_repeat:
+            return arrival.in_order, 0
+        key = ", ".join(keys)
         twice = f"SELECT {key} FROM judged WHERE _rule IS NULL GROUP BY ALL HAVING count(*) > 1"
-        if not self._one(f"SELECT count(*) FROM ({twice})"):
-            return
         order = ", ".join(["_time", *(f"c{i}" for i in range(len(self.table.columns))), "_src"])
         self.connection.execute(
-            f"UPDATE judged SET _rule = 'key.duplicate' WHERE _src IN (SELECT _src FROM ("
+            f"INSERT INTO doubled SELECT _src FROM ("
             f"SELECT _src, row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS place "
-            f"FROM judged SEMI JOIN ({twice}) USING ({key}) WHERE _rule IS NULL) WHERE place > 1)"
+            f"FROM judged SEMI JOIN ({twice}) USING ({key}) WHERE _rule IS NULL) WHERE place > 1"
         )
+        num_doubled = int(self.connection.execute("SELECT count(*) FROM doubled").fetchall()[0][0])
+        return arrival.in_order and not num_doubled, num_doubled
 
-    def _write(self, rejected: dict[str, int]) -> int:
-        """Write the Parquet files; returns the number of rows kept."""
+    def _write(self, in_order: bool, any_doubled: bool, progress: Progress) -> int:
+        """Write the rows kept; returns their number."""
         names = [column.name for column in self.table.columns]
         chosen = ", ".join(f"c{i} AS {quote(name)}" for i, name in enumerate(names))
-        by = self.table.key or tuple(names)
-        order = ", ".join(["_time", *(f"c{self._index(name)}" for name in by)])
+        by = ", ".join(["_time", *(f"c{self._index(name)}" for name in self.table.key or names)])
+        alone = "AND _src NOT IN (FROM doubled)" if any_doubled else ""
         end = "_end"
         if self.table.versioned:  # a version ends when the next begins, whatever it says of itself
             key = ", ".join(f"c{self._index(name)}" for name in self.table.key)
-            end = f"least(_end, lead(_time) OVER (PARTITION BY {key} ORDER BY _time)) AS _end"
-        sql = f"SELECT {chosen}, _time, {end} FROM judged WHERE _rule IS NULL ORDER BY {order}"
-        kept = write_parquet(self.connection, sql, self.folder / self.files[self.table.name])
-        if rejected:
-            (self.folder / REJECTED).mkdir(exist_ok=True)
-            chosen = ", ".join(f"incoming.c{i} AS {quote(name)}" for i, name in enumerate(names))
-            sql = (
-                f"SELECT {chosen}, _rule FROM judged JOIN incoming ON incoming.rowid = judged._src "
-                f"WHERE _rule IS NOT NULL ORDER BY _rule, {', '.join(f'incoming.c{i}' for i in range(len(names)))}"
-            )
-            write_parquet(self.connection, sql, self.folder / REJECTED / self.files[self.table.name])
-        return kept
+            end, in_order = f"least(_end, lead(_time) OVER (PARTITION BY {key} ORDER BY _time)) AS _end", False
+        order = "" if in_order else f"ORDER BY {by}"
+        sql = f"SELECT {chosen}, _time, {end} FROM judged WHERE _rule IS NULL {alone} {order}"
+        return write_parquet(self.connection, sql, self.folder / self.files[self.table.name], progress)
+
+    def _write_rejected(self, any_rejected: bool) -> None:
+        if not any_rejected:
+            return
+        (self.folder / REJECTED).mkdir(exist_ok=True)
+        names = [column.name for column in self.table.columns]
+        chosen = ", ".join(f"incoming.c{i} AS {quote(name)}" for i, name in enumerate(names))
+        rule = "coalesce(judged._rule, 'key.duplicate')"
+        sql = (
+            f"SELECT {chosen}, {rule} AS _rule FROM judged JOIN incoming USING (_src) "
+            f"WHERE judged._rule IS NOT NULL OR _src IN (FROM doubled) "
+            f"ORDER BY {rule}, {', '.join(f'incoming.c{i}' for i in range(len(names)))}"
+        )
+        write_parquet(self.connection, sql, self.folder / REJECTED / self.files[self.table.name])
+
+    def _drop(self) -> None:
+        kinds = dict(self.connection.execute("SELECT table_name, table_type FROM information_schema.tables").fetchall())
+        for name in ("judged", "incoming", "arrived", "doubled"):
+            if name in kinds:
+                self.connection.execute(f"DROP {'VIEW' if kinds[name] == 'VIEW' else 'TABLE'} {name}")
 
     def _index(self, name: str) -> int:
         return next(i for i, column in enumerate(self.table.columns) if column.name == name)
-
-    def _one(self, sql: str) -> int:
-        row = self.connection.execute(sql).fetchone()
-        return int(row[0]) if row else 0
-
-
-def write_parquet(connection: duckdb.DuckDBPyConnection, sql: str, path: Path) -> int:
-    """Write an ordered query as Parquet, fsynced, the same bytes for the same rows; returns the number of rows."""
-    reader = connection.sql(sql).to_arrow_reader(_ROW_GROUP)
-    rows, waiting, held = 0, [], 0
-    with path.open("wb") as file:
-        with pq.ParquetWriter(file, reader.schema, compression="zstd") as writer:
-            for batch in reader:
-                waiting.append(batch)
-                held += batch.num_rows
-                rows += batch.num_rows
-                if held >= _ROW_GROUP:
-                    table = pa.Table.from_batches(waiting)
-                    full = held - held % _ROW_GROUP
-                    writer.write_table(table.slice(0, full), row_group_size=_ROW_GROUP)
-                    waiting, held = table.slice(full).to_batches(), held - full
-            if held or not rows:
-                writer.write_table(pa.Table.from_batches(waiting, schema=reader.schema), row_group_size=_ROW_GROUP)
-        file.flush()
-        os.fsync(file.fileno())
-    return rows

@@ -17,6 +17,7 @@ from kincast.source.base import (
     BATCH_ROWS,
     check_window,
     chosen_columns,
+    files_fingerprint,
     first_line,
     fitting_links,
     guess_semantic,
@@ -71,6 +72,10 @@ class DuckDBSource:
         moment = readable(quote(time), found.column(time).stored) if time else ""
         sql = f"SELECT {chosen} FROM {places[table]}{window(moment, since, until)}"
         return stream(connection, sql, self.url)
+
+    def fingerprint(self) -> str | None:
+        """See ``Fingerprinted.fingerprint``; what is still in the log of writes counts."""
+        return files_fingerprint([self._path, self._path.with_name(f"{self._path.name}.wal")])
 
     def write(self, table: str, rows: pa.Table) -> None:
         """See ``Source.write``."""

@@ -20,6 +20,7 @@ from kincast.schema import Column, Schema, Table
 from kincast.source.base import (
     check_window,
     chosen_columns,
+    files_fingerprint,
     first_line,
     guess_semantic,
     literal,
@@ -64,10 +65,7 @@ class FolderSource:
     ) -> pa.RecordBatchReader:
         """See ``Source.scan``; every column of a CSV file arrives as text."""
         check_window(since, until, time, self.url)
-        if table not in self._files:
-            require_table(Schema(tuple(Table(name, ()) for name in self._files)), table, self.url)
-        found = self._tables.get(table) or self._inspect_file(table, self._files[table])
-        names = chosen_columns(found, columns, self.url)
+        found, names = self._chosen(table, columns)
         path = self._files[table]
         connection = _connect()
         if path.name.lower().endswith(".parquet"):
@@ -76,6 +74,24 @@ class FolderSource:
             chosen = ", ".join(quote(name) for name in names)
         moment = moment_sql(quote(time)) if time else ""
         return stream(connection, f"SELECT {chosen} FROM {_read(path)}{window(moment, since, until)}", str(path))
+
+    def relation(self, table: str, columns: Sequence[str]) -> str | None:
+        """See ``FileSource.relation``; a CSV file is read but once."""
+        found, names = self._chosen(table, columns)
+        path = self.file_of(table)
+        if path is None:
+            return None
+        chosen = ", ".join(f"{readable(quote(n), found.column(n).stored)} AS c{i}" for i, n in enumerate(names))
+        return f"SELECT {chosen}, file_row_number AS _src FROM {_read(path, numbered=True)}"
+
+    def file_of(self, table: str) -> Path | None:
+        """See ``FileSource.file_of``."""
+        path = self._files.get(table)
+        return path if path is not None and path.name.lower().endswith(".parquet") else None
+
+    def fingerprint(self) -> str | None:
+        """See ``Fingerprinted.fingerprint``."""
+        return files_fingerprint(self._files.values())
 
     def write(self, table: str, rows: pa.Table) -> None:
         """See ``Source.write``; the table becomes a Parquet file."""
@@ -99,6 +115,12 @@ class FolderSource:
             raise storage_or(error, SourceError(what, where=str(target))) from None
         self.__dict__.pop("_files", None)
         self._tables.pop(table, None)
+
+    def _chosen(self, table: str, columns: Sequence[str] | None) -> tuple[Table, list[str]]:
+        if table not in self._files:
+            require_table(Schema(tuple(Table(name, ()) for name in self._files)), table, self.url)
+        found = self._tables.get(table) or self._inspect_file(table, self._files[table])
+        return found, chosen_columns(found, columns, self.url)
 
     @cached_property
     def _tables(self) -> dict[str, Table]:
@@ -147,9 +169,9 @@ def _connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, numbered: bool = False) -> str:
     if path.name.lower().endswith(".parquet"):
-        return f"read_parquet({path_literal(path)})"
+        return f"read_parquet({path_literal(path)}{', file_row_number = true' if numbered else ''})"
     nulls = ", ".join(literal(text) for text in _NULLS)
     return (
         f"read_csv({path_literal(path)}, header = true, all_varchar = true, null_padding = true, parallel = false, "

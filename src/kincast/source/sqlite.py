@@ -19,6 +19,7 @@ from kincast.source.base import (
     BATCH_ROWS,
     check_window,
     chosen_columns,
+    files_fingerprint,
     first_line,
     fitting_links,
     guess_semantic,
@@ -77,6 +78,10 @@ class SqliteSource:
         connection.register("arriving", rows)
         sql = f"SELECT {', '.join(map(quote, names))} FROM arriving{window(moment_sql(quote(time)), since, until)}"
         return stream(connection, sql, self.url)
+
+    def fingerprint(self) -> str | None:
+        """See ``Fingerprinted.fingerprint``; what is still in the log of writes counts."""
+        return files_fingerprint([self._path, self._path.with_name(f"{self._path.name}-wal")])
 
     def write(self, table: str, rows: pa.Table) -> None:
         """See ``Source.write``."""

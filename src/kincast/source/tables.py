@@ -6,19 +6,21 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from kincast.atomic import publish_folder
-from kincast.errors import DataError, SchemaError, SnapshotError
+from kincast.atomic import publish_folder, replace_text, storage_errors
+from kincast.errors import DataError, SchemaError, SnapshotError, SourceError, StorageError
 from kincast.progress import Progress, silent
 from kincast.schema import Schema
-from kincast.source.base import Source, first_line, quote, storage_or
+from kincast.source.base import FileSource, Fingerprinted, Source, first_line, quote, storage_or
 from kincast.source.cast import kept_type, path_literal
 from kincast.source.clean import REJECTED, Cleaning, RowCounts
 
@@ -26,7 +28,12 @@ COUNTS_FILE = "counts.json"
 RESERVED = ("_row", "_time", "_end", "_rule", "file_row_number")
 """Column names that the cleaned tables need for themselves."""
 
+STAGING = 2
+"""Number of the way rows are staged: another one where the same rows would become other bytes."""
+
 _WORK = "work"
+# Larger tables are sorted on the disk. What DuckDB holds is the larger part of what a build holds.
+_MEMORY_MIB = 2048
 
 
 class Tables:
@@ -127,13 +134,43 @@ def stage(source: Source, schema: Schema, folder: Path, progress: Progress = sil
         StorageError: the disk refused, or the folder is there already.
     """
     _check_schema(schema)
-    try:
-        with publish_folder(folder) as temporary:
-            counts = _write_all(source, schema, temporary, progress)
-    except (duckdb.Error, pa.ArrowException) as error:
-        failed = DataError(f"the rows cannot be staged: {first_line(error)}", where=str(folder))
-        raise storage_or(error, failed) from None
-    return Tables(schema, folder, {table.name: counts[table.name] for table in schema})
+    with _staging_errors(folder), publish_folder(folder) as temporary:
+        counts = _write_all(source, schema, temporary, progress, {})
+    return Tables(schema, folder, counts)
+
+
+def stage_on(source: Source, schema: Schema, folder: Path, progress: Progress = silent) -> Tables:
+    """``stage`` into a folder in which an earlier call may have been killed: the tables that it finished are kept.
+
+    The caller knows that the rows are the same, and takes the folder for whole only once this returns.
+
+    Args:
+        source: where rows come from.
+        schema: the same as then.
+        folder: where to write; made when missing.
+        progress: told the table's name and rows read.
+
+    Raises:
+        SourceError, SchemaError, StorageError: as ``stage``.
+    """
+    _check_schema(schema)
+    with _staging_errors(folder), storage_errors(folder):
+        folder.mkdir(exist_ok=True)
+        finished = _finished(folder)
+        for path in folder.iterdir():
+            if path.name not in {COUNTS_FILE, REJECTED, *(count.file for count in finished.values())}:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in (folder / REJECTED).glob("*"):
+            if not any(count.file == path.name and count.rejected for count in finished.values()):
+                path.unlink()
+        counts = _write_all(source, schema, folder, progress, finished)
+    return Tables(schema, folder, counts)
+
+
+def bound_memory(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
+    """Let a connection hold 2 GiB and no more; what is beyond that goes to a folder, made when it is needed."""
+    connection.execute("SET temp_directory = ?", [str(spill)])
+    connection.execute(f"SET memory_limit = '{_MEMORY_MIB}MiB'")
 
 
 def open_tables(schema: Schema, folder: Path) -> Tables:
@@ -144,11 +181,7 @@ def open_tables(schema: Schema, folder: Path) -> Tables:
     """
     path = folder / COUNTS_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        counts = {
-            name: RowCounts(**{**value, "samples": {k: tuple(v) for k, v in value["samples"].items()}})
-            for name, value in values.items()
-        }
+        counts = _read_counts(path)
     except FileNotFoundError:
         raise SnapshotError("there are no staged tables here", where=str(folder), hint="kincast build") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -186,22 +219,66 @@ def _check_schema(schema: Schema) -> None:
             raise SchemaError(what, where=table.name, hint=f"set the time of {link.target} in the schema card")
 
 
-def _write_all(source: Source, schema: Schema, folder: Path, progress: Progress) -> dict[str, RowCounts]:
+@contextmanager
+def _staging_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        if "input/output error" in str(error).lower() or isinstance(error, duckdb.IOException):
+            raise StorageError(f"the disk refused: {first_line(error)}", where=str(folder)) from None
+        failed = DataError(f"the rows cannot be staged: {first_line(error)}", where=str(folder))
+        raise storage_or(error, failed) from None
+
+
+def _read_counts(path: Path) -> dict[str, RowCounts]:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        name: RowCounts(**{**value, "samples": {k: tuple(v) for k, v in value["samples"].items()}})
+        for name, value in values.items()
+    }
+
+
+def _finished(folder: Path) -> dict[str, RowCounts]:
+    """The tables that are whole: a table is told after it was written."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        counts = _read_counts(folder / COUNTS_FILE)
+        return {name: count for name, count in counts.items() if _num_rows(folder / count.file) == count.kept}
+    return {}
+
+
+def _num_rows(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException):
+        return -1
+
+
+def _write_all(
+    source: Source, schema: Schema, folder: Path, progress: Progress, finished: Mapping[str, RowCounts]
+) -> dict[str, RowCounts]:
     files = file_names(schema)
-    counts = {}
+    counts = dict(finished)
+    before = source.fingerprint() if isinstance(source, Fingerprinted) else None
     work = folder / _WORK
     work.mkdir()
-    connection = duckdb.connect(str(work / "work.duckdb"))
+    connection = duckdb.connect()  # what its memory does not hold goes to the folder beside the rows
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET temp_directory = ?", [str(work / "spill")])
+        bound_memory(connection, work / "spill")
         for table in schema.in_time_order():
+            if table.name in finished:
+                continue
             counts[table.name] = Cleaning(connection, schema, table, folder, files).run(source, progress)
+            replace_text(folder / COUNTS_FILE, _counts_text(counts))
     finally:
         connection.close()
+    if isinstance(source, FileSource) and isinstance(source, Fingerprinted) and source.fingerprint() != before:
+        hint = "wait until nobody writes there, then build again"
+        raise SourceError("was written to while it was read", where=source.url, hint=hint)
     shutil.rmtree(work)
-    (folder / COUNTS_FILE).write_text(_counts_text({t.name: counts[t.name] for t in schema}), encoding="utf-8")
-    return counts
+    ordered = {table.name: counts[table.name] for table in schema}
+    replace_text(folder / COUNTS_FILE, _counts_text(ordered))
+    return ordered
 
 
 def _counts_text(counts: Mapping[str, RowCounts]) -> str:
