@@ -133,16 +133,9 @@ class TableState:
             chosen: [n] int64 positions of changes whose key can be read.
             foreign: link index → [n] int64 slots in the targets' states.
         """
+        first = self._arrive(judged, slots, chosen, foreign)
         sequence = np.asarray(judged.changes.sequence[chosen], np.int64)
         content = np.array(judged.contents.take(pa.array(chosen)).to_pylist(), "S32")
-        first = len(self.slot)
-        self._chunks.append(judged.rows.take(pa.array(chosen)) if len(chosen) < len(judged) else judged.rows)
-        self.slot.extend(slots)
-        self.time_us.extend(judged.time_us[chosen])
-        self.end_us.extend(judged.end_us[chosen])
-        self.rejected.extend(judged.is_rejected[chosen])
-        for index, named in foreign.items():
-            self.foreign[index].extend(named)
         winners = _newest(slots, sequence, content)
         held = slots[winners]
         newer = sequence[winners] > self.sequence.values[held]
@@ -153,6 +146,25 @@ class TableState:
         self.content.values[held] = content[winners]
         self.standing.values[held] = np.where(deleted, DELETED, PRESENT)
         self.arrival.values[held] = np.where(deleted, -1, first + winners)
+
+    def hold(self, judged: Judged, slots: Int64s, chosen: Int64s, foreign: Mapping[int, Int64s]) -> None:
+        """Let rows of the base itself hold where no change since does; arguments as ``add``."""
+        arrivals = self._arrive(judged, slots, chosen, foreign) + np.arange(len(slots))
+        held = self.standing.values[slots] == UNTOUCHED
+        self.standing.values[slots[held]] = PRESENT
+        self.arrival.values[slots[held]] = arrivals[held]
+
+    def _arrive(self, judged: Judged, slots: Int64s, chosen: Int64s, foreign: Mapping[int, Int64s]) -> int:
+        """Keep rows; returns the first one's arrival."""
+        first = len(self.slot)
+        self._chunks.append(judged.rows.take(pa.array(chosen)) if len(chosen) < len(judged) else judged.rows)
+        self.slot.extend(slots)
+        self.time_us.extend(judged.time_us[chosen])
+        self.end_us.extend(judged.end_us[chosen])
+        self.rejected.extend(judged.is_rejected[chosen])
+        for index, named in foreign.items():
+            self.foreign[index].extend(named)
+        return first
 
     def rows(self, arrivals: Int64s) -> pa.Table:
         """The typed rows of arrivals, in their order."""
@@ -215,7 +227,9 @@ class State:
             SchemaError: there is no such table.
             DataError: they cannot be read at all.
         """
-        return self._apply(self._judge.judge(changes))
+        judged = self._judge.judge(changes)
+        self.tables[changes.table].add(judged, *self._interned(judged))
+        return judged
 
     def lift(self, name: str, rows: Int64s) -> None:
         """Take rows out of the base as they are, so that they can get another time or lose it."""
@@ -227,25 +241,30 @@ class State:
             sql = f"SELECT {columns}, _row FROM {quote(name)} SEMI JOIN {WANTED} ON _row = wanted ORDER BY _row"
             values = connection.sql(sql).to_arrow_table()
         found = values.column("_row").to_numpy()
-        keyed = bool(self.schema.table(name).key)
-        ids = None if keyed else tuple(f"base row {row}" for row in found.tolist())
-        changes = Changes(name, values.drop_columns(["_row"]), _oldest(len(found)), np.zeros(len(found), bool), ids)
-        judged = self._apply(self._typed.judge(changes))
-        state = self.tables[name]
-        state.base_row.values[[state.slots[key] for key in judged.keys.to_pylist()]] = found
+        ids = None if self.schema.table(name).key else [f"base row {row}" for row in found.tolist()]
+        slots = self._hold(self._typed, name, values.drop_columns(["_row"]), ids)
+        self.tables[name].base_row.values[slots] = found
 
-    def _apply(self, judged: Judged) -> Judged:
+    def _hold(self, judge: Judge, name: str, rows: pa.Table, ids: list[str] | None) -> Int64s:
+        """Let rows that the base has, or waits with, be held like live ones; returns their slots."""
+        num = rows.num_rows
+        changes = Changes(name, rows, np.zeros(num, np.int64), np.zeros(num, np.bool_), tuple(ids) if ids else None)
+        judged = judge.judge(changes)
+        slots, chosen, foreign = self._interned(judged)
+        self.tables[name].hold(judged, slots, chosen, foreign)
+        return slots
+
+    def _interned(self, judged: Judged) -> tuple[Int64s, Int64s, dict[int, Int64s]]:
+        """Slots of the changes whose key can be read, their positions, and the slots their foreign keys name."""
         table = self.schema.table(judged.changes.table)
         chosen = np.flatnonzero(pc.is_valid(judged.keys).to_numpy(zero_copy_only=False))
         index = pa.array(chosen)
-        state = self.tables[table.name]
         columns = judged.rows.select(list(table.key)).take(index) if table.key else None
-        slots = state.intern(judged.keys.take(index).to_pylist(), columns)
+        slots = self.tables[table.name].intern(judged.keys.take(index).to_pylist(), columns)
         foreign = {}
         for link, (keys, key_columns) in judged.foreign.items():
             foreign[link] = self._named(link, keys.take(index), key_columns.take(index))
-        state.add(judged, slots, chosen, foreign)
-        return judged
+        return slots, chosen, foreign
 
     def _named(self, link: int, keys: pa.Array, columns: pa.Table) -> Int64s:
         """[n] int64 slots in the target's state of the keys that rows name; -1 where they name none."""
@@ -288,9 +307,8 @@ class State:
             waiting = waiting_rows(self.base, table.name)
             if waiting is None or not waiting.num_rows:
                 continue
-            num = waiting.num_rows
-            ids = None if table.key else tuple(f"waiting row {i}" for i in range(num))
-            self._apply(self._judge.judge(Changes(table.name, waiting, _oldest(num), np.zeros(num, bool), ids)))
+            ids = None if table.key else [f"waiting row {i}" for i in range(waiting.num_rows)]
+            self._hold(self._judge, table.name, waiting, ids)
 
 
 def waiting_rows(base: Snapshot, name: str) -> pa.Table | None:
@@ -324,10 +342,6 @@ def key_values(columns: pa.Table) -> Any:
             return column.to_numpy().astype(np.int64)
         return column.to_pylist()
     return list(zip(*(column.to_pylist() for column in columns.columns), strict=True))
-
-
-def _oldest(num: int) -> Int64s:
-    return np.full(num, OLDEST, np.int64)
 
 
 def _newest(slots: Int64s, sequence: Int64s, content: NDArray[np.bytes_]) -> Int64s:
