@@ -361,8 +361,10 @@ class ViewMaker:
         rows = np.concatenate([patched_rows, source.num_base + linked])
         place = np.concatenate([patched_rows, source.place[linked]])
         targets = np.concatenate([patched_to, live_forward[linked]])
-        # A live row with place p comes before base row p.
-        order = np.lexsort((rows, np.repeat([1, 0], [len(patched_rows), len(linked)]), place, targets))
+        if len(patched_rows):  # else they are in order; a live row with place p comes before base row p
+            order = np.lexsort((rows, np.repeat([1, 0], [len(patched_rows), len(linked)]), place))
+            rows, place, targets = rows[order], place[order], targets[order]
+        order = np.argsort(targets, kind="stable")
         lost_rows = source.dead_rows
         lost_to = np.asarray(base.forward[lost_rows], np.int64)
         lost_rows, lost_to = lost_rows[lost_to >= 0], lost_to[lost_to >= 0]
