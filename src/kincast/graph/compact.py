@@ -52,7 +52,7 @@ _RECORD = b"record"
 Forgotten = Mapping[str, Iterable[str]]
 
 
-def compact(root: Path, progress: Progress = silent) -> Snapshot:
+def compact(root: Path, progress: Progress = silent, log: DeltaLog | None = None) -> Snapshot:
     """Make the current snapshot and everything in the log beside it the next snapshot, and cut the log there.
 
     It may run while another process writes to the log and others read. A crash at any instant leaves the version
@@ -61,6 +61,7 @@ def compact(root: Path, progress: Progress = silent) -> Snapshot:
     Args:
         root: folder of all versions.
         progress: told about each step.
+        log: of this folder, where this process has it open for writing.
 
     Returns:
         The new current version; the old one when the log has nothing new.
@@ -73,14 +74,22 @@ def compact(root: Path, progress: Progress = silent) -> Snapshot:
         state, record = caught_up(root)
         if record <= folded_record(root, state.base):
             return state.base
-        with suppress(StorageError), DeltaLog(root) as log:  # unless another process writes: it rotates by itself
-            log.rotate()
+        _rotate(root, log)
         made = fold(root, state, record, progress)
         remove_segments(root, record)
         for path in (root / DELTA_FOLDER).glob(f"{_FOLDED}*"):
             if path != _folded_path(root, made.id):
                 path.unlink(missing_ok=True)
         return made
+
+
+def _rotate(root: Path, log: DeltaLog | None) -> None:
+    """Begin a new segment, unless another process writes: its segments end when they are full."""
+    if log is not None:
+        log.rotate()
+        return
+    with suppress(StorageError), DeltaLog(root) as own:
+        own.rotate()
 
 
 def fold(
