@@ -13,12 +13,15 @@ from collections.abc import Sequence
 import typer
 
 from kincast.cli import (
+    append,
     build,
     check,
+    compact,
     demo,
     drift,
     evaluate,
     explain,
+    forget,
     init,
     predict,
     query,
@@ -47,6 +50,9 @@ app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("explain")(explain.explain)
 app.command("build")(build.build)
+app.command("append")(append.append)
+app.command("compact")(compact.compact)
+app.command("forget")(forget.forget)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)

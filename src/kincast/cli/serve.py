@@ -33,7 +33,8 @@ def serve(
 ) -> None:
     """Answer predictions over HTTP.
 
-    On this machine only, until interrupted; the API describes itself at /docs.
+    On this machine only, until interrupted; the API describes itself at /docs. Rows that are appended meanwhile count
+    within a second.
     """
     from kincast.cli.workspace import Workspace
 
@@ -42,18 +43,23 @@ def serve(
     name, _ = workspace.project.task(task)
     found = workspace.version(name, version)
 
+    from kincast.predict.live import LivePredictor
     from kincast.predict.online import Predictor
     from kincast.serve.app import create_app
     from kincast.serve.run import running
     from kincast.serve.run import serve as serve_app
 
-    with console.progress() as progress:
-        folder, readahead = workspace.project.work / "features", workspace.project.features.readahead
-        predictor = Predictor.load(found, workspace.snapshot(), folder, progress, readahead=readahead)
-    app = create_app(predictor, embeddings(workspace.project.store, name))
+    features, readahead = workspace.project.work / "features", workspace.project.features.readahead
     if not once:
+        with console.progress() as progress:
+            live = LivePredictor(found, workspace.project.snapshots, features, progress, readahead=readahead)
+        live.start()
+        app = create_app(live, embeddings(workspace.project.store, name))
         serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))
         return
+    with console.progress() as progress:
+        predictor = Predictor.load(found, workspace.snapshot(), features, progress, readahead=readahead)
+    app = create_app(predictor, embeddings(workspace.project.store, name))
     with running(app, host, 0) as url:
         body = {"keys": [first_key(predictor)]}
         answer = ask(url, "/v1/predict", body)

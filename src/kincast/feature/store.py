@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,22 +42,28 @@ class RowFeatures:
     instants_us: NDArray[np.int64]
 
 
+class Words(Protocol):
+    """Where records lie."""
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The records of those rows: [n, width] uint64, in memory of its own."""
+
+
 class TableFeatures:
     """Encoded inputs of one table.
 
     Attributes:
         spec: what they are.
-        num_rows: of the table.
+        storage: of the numbers.
+        words: the records.
         record: what lies where in the bytes of a row.
         scales: float32 [numeric_width] that stored int8 numbers are multiplied with; None for other storage.
     """
 
-    def __init__(self, path: Path, spec: TableSpec, num_rows: int, storage: FeatureStorage, *, readahead: bool) -> None:
-        self.spec, self.num_rows = spec, num_rows
+    def __init__(self, spec: TableSpec, storage: FeatureStorage, words: Words) -> None:
+        self.spec, self.storage, self.words = spec, storage, words
         self.record = record_type(spec, storage)
         self.scales = spec.int8_scales if storage == "int8" else None
-        width = self.record.itemsize // 8
-        self.words = MappedWords(path, HEADER_BYTES, num_rows, width, readahead=readahead)
 
     def gather(self, rows: NDArray[np.int64]) -> RowFeatures:
         """The inputs of rows [n] int64, copied once out of the file's memory.
@@ -158,7 +164,9 @@ class FeatureStore:
     def _open(self, table: TableSpec) -> TableFeatures:
         num_rows = self.snapshot.tables[table.table].num_rows
         path = self.folder / _file(self.spec, table)
-        return TableFeatures(path, table, num_rows, self.spec.storage, readahead=self.readahead)
+        width = record_type(table, self.spec.storage).itemsize // 8
+        words = MappedWords(path, HEADER_BYTES, num_rows, width, readahead=self.readahead)
+        return TableFeatures(table, self.spec.storage, words)
 
 
 def _file(spec: FeatureSpec, table: TableSpec) -> str:

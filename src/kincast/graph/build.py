@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kincast.errors import DataError
 from kincast.graph.csr import count_lists, list_parts, row_type
 from kincast.graph.join import MAX_KEYS, RowFinder
-from kincast.graph.manifest import make_manifest
+from kincast.graph.manifest import Manifest, make_manifest
 from kincast.graph.open import open_snapshot
 from kincast.graph.publish import building, publish, save_parts
 from kincast.graph.snapshot import (
@@ -42,7 +42,15 @@ _BATCH_ROWS = 1 << 20
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 
 
-def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progress = silent) -> Snapshot:
+def build_snapshot(
+    source: Source,
+    schema: Schema,
+    root: Path,
+    progress: Progress = silent,
+    *,
+    staged_as: Schema | None = None,
+    before_publish: Callable[[Manifest], None] | None = None,
+) -> Snapshot:
     """Build the snapshot of a database as it is now and make it current.
 
     The same rows give the same id, in whatever order the source has them; if that version exists it is kept. When a
@@ -54,6 +62,8 @@ def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progres
         schema: what they mean.
         root: folder of all versions; made when missing.
         progress: told about each step.
+        staged_as: how the source has the rows, where that is not as the schema says, such as typed already.
+        before_publish: called with the finished version's manifest while the version before is still current.
 
     Raises:
         StorageError: the disk refused; nothing half-written is left and the current version is as before.
@@ -63,7 +73,7 @@ def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progres
         for left in folder.iterdir():  # of a build that was killed; but its tables are whole
             if left.name != TABLES_FOLDER:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-        with stage_on(source, schema, folder / TABLES_FOLDER, progress) as tables:
+        with stage_on(source, staged_as or schema, folder / TABLES_FOLDER, progress) as tables:
             max_time_us = _save_times(tables, folder, progress)
             num_edges = _save_links(tables, folder, progress)
             num_rows = {table.name: tables.num_rows(table.name) for table in schema}
@@ -72,6 +82,8 @@ def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progres
         manifest = make_manifest(
             folder, schema, num_rows=num_rows, num_edges=num_edges, counts=counts, max_time_us=max_time_us
         )
+        if before_publish is not None:
+            before_publish(manifest)
         publish(root, folder, manifest)
     progress("publish", 1, 1)
     return open_snapshot(root, manifest.id, verify=False)  # the hashes were taken just now

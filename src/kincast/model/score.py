@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kincast.feature.live import LiveFeatures
 from kincast.feature.store import FeatureStore
+from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.model.inputs import Inputs, make_inputs
 from kincast.model.network import Network
@@ -17,6 +19,7 @@ from kincast.model.objective import Objective
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings
 from kincast.sample.batch import Batch, Seeds
+from kincast.sample.live import LiveSampler
 from kincast.sample.loader import Loader
 from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import plan_of
@@ -37,8 +40,8 @@ class InputLoader:
 
     def __init__(
         self,
-        snapshot: Snapshot,
-        features: FeatureStore,
+        snapshot: Snapshot | LiveSnapshot,
+        features: FeatureStore | LiveFeatures,
         settings: ModelSettings,
         seed: int,
         num_threads: int | None = None,
@@ -46,7 +49,9 @@ class InputLoader:
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
         most = settings.max_rows_per_seed
-        self._fixed = Sampler(snapshot, *plan_of(settings), seed, keyed_by="row", max_rows_per_seed=most)
+        base = snapshot.base if isinstance(snapshot, LiveSnapshot) else snapshot
+        sampler = Sampler(base, *plan_of(settings), seed, keyed_by="row", max_rows_per_seed=most)
+        self._fixed = LiveSampler(snapshot, sampler) if isinstance(snapshot, LiveSnapshot) else sampler
 
     def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
         """Inputs of all seeds, in order, prepared ahead.
