@@ -46,6 +46,7 @@ def postgres_server() -> Iterator[str]:
             "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password), "-N", "-E", "UTF8"
         )
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        options += " -c wal_level=logical -c max_replication_slots=64"
         run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-o", options, "-w", "start")
         try:
             yield f"postgresql://postgres:s3cret@127.0.0.1:{port}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,6 +51,21 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A message of a stream that no change could be made of.
+
+    Attributes:
+        id: its place in the stream, the same whenever it comes.
+        rule: short name of what is wrong, such as ``event.json``.
+        text: the message as it came, or its beginning.
+    """
+
+    id: str
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What a stream hands over at once: kept whole or not at all, together with its position.
 
@@ -59,12 +74,16 @@ class Delivery:
         position: where the stream goes on after this, in the stream's own words; also kept when ``changes`` is empty.
         changes: what happened, in any order.
         schema_changes: what became of tables' columns since the delivery before, in words for the user.
+        committed_us: when the newest of the changes was made, microseconds UTC; None where the stream does not know.
+        unread: messages that no change could be made of, each with the rule that says why.
     """
 
     stream: str
     position: str
     changes: tuple[Changes, ...]
     schema_changes: tuple[str, ...] = ()
+    committed_us: int | None = None
+    unread: tuple[Unread, ...] = ()
 
 
 class ChangeStream(Protocol):
@@ -72,9 +91,11 @@ class ChangeStream(Protocol):
 
     Attributes:
         name: of the stream, the same in every run.
+        quarantined: table → why its changes are no longer taken, until the rows are read again.
     """
 
     name: str
+    quarantined: Mapping[str, str]
 
     def deliveries(self, position: str | None) -> Iterator[Delivery | None]:
         """What happened after a position, without end; None when nothing came for a moment.
