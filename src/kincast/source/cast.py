@@ -93,11 +93,37 @@ def same_key_sql(foreign: str, foreign_type: str, key: str, key_type: str) -> st
         return f"{foreign} = {key}"
     if foreign_type == "VARCHAR":
         return f"TRY_CAST({foreign} AS {key_type}) = {key}"
+    return f"{foreign_text_sql(foreign, foreign_type)} = CAST({key} AS VARCHAR)"
+
+
+def foreign_as_key_sql(foreign: str, foreign_type: str, key_type: str) -> str:
+    """SQL of the key that a foreign key names, in the key's type; NULL where no key of that type can be the same.
+
+    ``same_key_sql`` holds for a key exactly when the key equals this.
+
+    Args:
+        foreign: SQL of the foreign key.
+        foreign_type: its DuckDB type.
+        key_type: the key's.
+    """
+    if foreign_type == key_type:
+        return foreign
+    if foreign_type == "VARCHAR":
+        return f"TRY_CAST({foreign} AS {key_type})"
+    if _is_number(foreign_type) and _is_number(key_type):
+        return f"CASE WHEN TRY_CAST({foreign} AS {key_type}) = {foreign} THEN TRY_CAST({foreign} AS {key_type}) END"
+    text = foreign_text_sql(foreign, foreign_type)
+    return f"CASE WHEN CAST(TRY_CAST({text} AS {key_type}) AS VARCHAR) = {text} THEN TRY_CAST({text} AS {key_type}) END"
+
+
+def foreign_text_sql(foreign: str, foreign_type: str) -> str:
+    """SQL of a foreign key as the text of the key it names."""
+    text = f"CAST({foreign} AS VARCHAR)"
     if foreign_type in _FLOATS or foreign_type.startswith("DECIMAL"):
         # 7.0 is 7: whole numbers with gaps are often stored as fractions.
         whole = f"CASE WHEN {foreign} = trunc({foreign}) THEN CAST(TRY_CAST({foreign} AS HUGEINT) AS VARCHAR) END"
-        return f"coalesce({whole}, CAST({foreign} AS VARCHAR)) = CAST({key} AS VARCHAR)"
-    return f"CAST({foreign} AS VARCHAR) = CAST({key} AS VARCHAR)"
+        return f"coalesce({whole}, {text})"
+    return text
 
 
 def path_literal(path: Path) -> str:
