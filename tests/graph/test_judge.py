@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from kincast.clock import Span
 from kincast.errors import DataError
 from kincast.graph.judge import NO_TIME_US, Judge
-from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
+from kincast.schema import Column, RowTime, Schema, SemanticType, Table
 from kincast.source.cast import foreign_as_key_sql, same_key_sql
 from kincast.source.change import Changes
 from kincast.source.open import open_source

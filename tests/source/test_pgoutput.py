@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,10 +91,8 @@ def test_refuses_what_is_cut_off_or_too_long(name: str) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    try:
+    with contextlib.suppress(SourceError):
         parse_message(data)
-    except SourceError as error:
-        assert "report this" in str(error)
 
 
 @given(st.lists(st.none() | st.text(alphabet=st.characters(exclude_categories=["Cs"])), max_size=5))
@@ -108,5 +108,5 @@ def test_positions_come_back(lsn: int) -> None:
 
 
 def test_a_position_that_is_none() -> None:
-    with pytest.raises(SourceError, match="no position|not a position"):
+    with pytest.raises(SourceError, match="not a position"):
         parse_lsn("here")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.source.states import State, follow, until_idle
 
 from kincast.errors import SourceError
 from kincast.schema import Column, Schema, SemanticType, Table
@@ -20,7 +21,6 @@ from kincast.source.base import quote
 from kincast.source.cast import value_sql
 from kincast.source.postgres import PostgresSource
 from kincast.source.replication import PostgresChanges
-from tests.source.states import State, follow, until_idle
 
 MakeDatabase = Callable[[str], str]
 
@@ -67,6 +67,11 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kincast.source.replication.POLL_S", 0.01)
 
 
 @pytest.fixture
@@ -266,7 +271,7 @@ def test_says_when_the_server_does_not_keep_changes(open_database: Callable[[str
     with closing(stream), pytest.raises(SourceError, match="there is no replication slot") as caught:
         next(stream.deliveries(None))
     assert "kincast build makes it" in str(caught.value)
-    with pytest.raises(SourceError, match="no replication slot") as caught:
+    with closing(stream), pytest.raises(SourceError, match="no replication slot") as caught:
         next(stream.deliveries("0/1"))
     assert "lost" in str(caught.value)
 
@@ -304,7 +309,7 @@ def test_says_when_the_user_may_not(open_database: Callable[[str], Database]) ->
         source = PostgresSource(url, Path())
         slot = database.url.rpartition("/")[2]
         with closing(PostgresChanges(source, source.inspect(), slot)) as stream:
-            with pytest.raises(SourceError, match="permission denied|must be owner") as caught:
+            with pytest.raises(SourceError, match=r"permission denied|must be owner") as caught:
                 stream.prepare()
             assert "CREATE PUBLICATION" in str(caught.value)
             database.run("CREATE PUBLICATION kincast FOR TABLE t")
@@ -330,10 +335,11 @@ OPERATIONS = st.lists(
 def test_any_history_leads_to_the_rows_there_are(open_database: Callable[[str], Database]) -> None:
     database = open_database("CREATE TABLE t (id integer PRIMARY KEY, n integer, long text)")
     database.run("ALTER TABLE t ALTER long SET STORAGE EXTERNAL")
-    stream_of(database).prepare()
+    with closing(stream_of(database)) as stream:
+        stream.prepare()
     state = State(database.source().inspect())
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
     @given(OPERATIONS, st.integers(1, 6))
     def check(operations: list[tuple[str, int, int]], size: int) -> None:
         stream = stream_of(database)

@@ -10,9 +10,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kincast.errors import DataError
+from kincast.errors import DataError, SourceError
 
 Int64s = NDArray[np.int64]
+REBUILD = "what happened since is lost to the stream; read the rows again with: kincast build"
+"""What to do when a stream is lost."""
+
+
+class StreamLostError(SourceError):
+    """A stream no longer reaches back to where it was left: the rows have to be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,8 @@ class ChangeStream(Protocol):
             position: of the last delivery that was kept; None at the very start.
 
         Raises:
-            SourceError: the stream cannot be reached, or no longer reaches back to that position.
+            StreamLostError: it no longer reaches back to that position.
+            SourceError: it cannot be reached.
         """
 
     def acknowledge(self, position: str) -> None:

@@ -139,7 +139,7 @@ class PostgresSource:
 
     @cached_property
     def _catalogue(self) -> tuple[Schema, dict[str, Place]]:
-        tables_found, columns_found, keys_found = (self._rows(sql) for sql in (_TABLES, _COLUMNS, _KEYS))
+        tables_found, columns_found, keys_found = self._read_catalogue()
         shown = unique_names(name if schema == "public" else f"{schema}.{name}" for schema, name, _ in tables_found)
         by_oid = {row[2]: name for row, name in zip(tables_found, shown, strict=True)}
         places, numbers, tables = {}, {}, []
@@ -175,9 +175,19 @@ class PostgresSource:
         ]
         return Schema(tuple(tables), fitting_links(tables, links)), places
 
-    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        table = self._stream(sql).read_all()
-        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    def _read_catalogue(self) -> list[list[tuple[Any, ...]]]:
+        try:
+            with closing(self.connect(read_only=True)) as connection, connection.cursor() as cursor:
+                found = []
+                for sql in (_TABLES, _COLUMNS, _KEYS):
+                    cursor.execute(sql)
+                    columns = cursor.fetch_arrow_table().columns
+                    found.append(list(zip(*(column.to_pylist() for column in columns), strict=True)))
+                return found
+        except SourceError:
+            raise
+        except Exception as error:
+            raise self.failed("cannot be read", error) from None
 
     def _stream(self, sql: str) -> pa.RecordBatchReader:
         connection = self.connect(read_only=True)

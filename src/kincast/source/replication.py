@@ -38,7 +38,7 @@ from kincast.source.verdict import Look, names_changed_rows, notes, problem
 POLL_S = 0.1
 """How often the server is asked for changes."""
 
-LOOK_S = 2.0
+LOOK_S = 5.0
 """How often the catalogue is looked at; also whenever a table of another shape is sent."""
 
 _NUM_CHANGES = 20_000
@@ -139,12 +139,12 @@ class PostgresChanges:
         """Look at the catalogue; returns what changed, and quarantines tables that no longer fit their cards."""
         before, look = self._look, self._fresh_look()
         self._look, self._looked_s = look, time.monotonic()
-        news = list(notes(self.schema, before, look)) if before else []
+        news = []
         for table in self.schema:
             verdict = problem(table, look, before)
             if verdict is not None:
                 news += self._quarantine(table.name, verdict)
-        return news
+        return [*(notes(self.schema, before, look, self.quarantined) if before else ()), *news]
 
     def _quarantine(self, table: str, verdict: str) -> list[str]:
         if table in self.quarantined:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kincast.errors import SourceError
 from kincast.source.base import literal, quote
+from kincast.source.change import REBUILD, StreamLostError
 from kincast.source.pgoutput import format_lsn, parse_lsn
 from kincast.source.postgres import Place, PostgresSource
 
@@ -18,7 +19,6 @@ _SETTINGS = (
 )
 _LOST = ("can no longer get changes", "can no longer access replication slot", "has been removed", "was invalidated")
 _NO_RIGHT = ("permission denied", "must be superuser", "must be owner")
-REBUILD = "what happened since is lost to the stream; read the rows again with: kincast build"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +104,24 @@ class Slot:
             position: what was kept last; None at the very start.
 
         Raises:
-            SourceError: it does not, or there is no slot or no publication.
+            StreamLostError: it does not.
+            SourceError: there is no slot yet or no publication, or the server does not keep what is needed.
         """
         self._check_server()
         state = self.state()
         if state is None:
             what = f"there is no replication slot {self.name}"
             hint = "kincast build makes it before it reads the rows" if position is None else REBUILD
-            raise SourceError(what, where=self.source.url, hint=hint)
+            raise (SourceError if position is None else StreamLostError)(what, where=self.source.url, hint=hint)
         if state.problem:
-            raise SourceError(f"slot {self.name}: {state.problem}", where=self.source.url, hint=REBUILD)
+            raise StreamLostError(f"slot {self.name}: {state.problem}", where=self.source.url, hint=REBUILD)
         if position is not None and state.confirmed_lsn > position:
             at, kept = format_lsn(state.confirmed_lsn), format_lsn(position)
             what = f"slot {self.name} has moved on to {at}, but changes are kept up to {kept} only"
-            raise SourceError(what, where=self.source.url, hint=REBUILD)
+            raise StreamLostError(what, where=self.source.url, hint=REBUILD)
         if position is not None and position > self.flushed():
             what = f"the server's log ends before {format_lsn(position)}, which is kept: it was restored or made anew"
-            raise SourceError(what, where=self.source.url, hint=REBUILD)
+            raise StreamLostError(what, where=self.source.url, hint=REBUILD)
         self._used = self._existing()
         if not self._used:
             what = f"there is no publication {self.publication}"
@@ -265,7 +266,7 @@ class Slot:
         if _is(error, _NO_RIGHT):
             hint = "as an administrator: ALTER ROLE ... REPLICATION, for the user of the URL"
         elif _is(error, _LOST):
-            hint = REBUILD
+            return StreamLostError(failed.what, where=failed.where, hint=REBUILD)
         elif _is(error, ("all replication slots are in use",)):
             hint = "raise max_replication_slots, or drop a slot that nobody reads"
         return SourceError(failed.what, where=failed.where, hint=hint)

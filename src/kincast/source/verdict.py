@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from kincast.schema import Schema, Table
@@ -70,20 +70,21 @@ def problem(card: Table, look: Look, before: Look | None) -> str | None:
     return None
 
 
-def notes(schema: Schema, before: Look, look: Look) -> Iterator[str]:
+def notes(schema: Schema, before: Look, look: Look, quarantined: Container[str]) -> Iterator[str]:
     """Sentences about changes that are accepted.
 
     Args:
         schema: the card.
         before: the catalogue at an earlier look.
         look: the catalogue now.
+        quarantined: tables of which nothing is accepted any more.
     """
     for table in look.schema:
         if not before.schema.has_table(table.name):
             if not schema.has_table(table.name):
                 yield f"accepted: there is a new table {table.name}; kincast init takes it in"
             continue
-        if not schema.has_table(table.name):
+        if not schema.has_table(table.name) or table.name in quarantined:
             continue
         old, card = before.schema.table(table.name), schema.table(table.name)
         for column in table.columns:
