@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast.graph.csr import reverse_link, row_type
-from kincast.graph.manifest import make_manifest
+from kincast.graph.manifest import Manifest, make_manifest
 from kincast.graph.open import open_snapshot
 from kincast.graph.publish import building, publish, save_array
 from kincast.graph.snapshot import NEVER_US, TABLES_FOLDER, Snapshot, link_path, time_path
@@ -24,7 +25,15 @@ from kincast.source.tables import Tables, stage
 _BATCH_ROWS = 1 << 20
 
 
-def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progress = silent) -> Snapshot:
+def build_snapshot(
+    source: Source,
+    schema: Schema,
+    root: Path,
+    progress: Progress = silent,
+    *,
+    staged_as: Schema | None = None,
+    before_publish: Callable[[Manifest], None] | None = None,
+) -> Snapshot:
     """Build the snapshot of a database as it is now and make it current.
 
     The same rows give the same id, in whatever order the source has them; if that version exists it is kept.
@@ -34,13 +43,15 @@ def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progres
         schema: what they mean.
         root: folder of all versions; made when missing.
         progress: told about each step.
+        staged_as: how the source has the rows, where that is not as the schema says, such as typed already.
+        before_publish: called with the finished version's manifest while the version before is still current.
 
     Raises:
         StorageError: the disk refused; nothing half-written is left and the current version is as before.
         SourceError: the source cannot be read.
     """
     with building(root) as folder:
-        with stage(source, schema, folder / TABLES_FOLDER, progress) as tables, tables.connect() as connection:
+        with stage(source, staged_as or schema, folder / TABLES_FOLDER, progress) as tables, tables.connect() as connection:
             max_time_us = _save_times(connection, tables, folder, progress)
             num_edges = _save_links(connection, tables, folder, progress)
             num_rows = {table.name: tables.num_rows(table.name) for table in schema}
@@ -49,6 +60,8 @@ def build_snapshot(source: Source, schema: Schema, root: Path, progress: Progres
         manifest = make_manifest(
             folder, schema, num_rows=num_rows, num_edges=num_edges, counts=counts, max_time_us=max_time_us
         )
+        if before_publish is not None:
+            before_publish(manifest)
         publish(root, folder, manifest)
     progress("publish", 1, 1)
     return open_snapshot(root, manifest.id)

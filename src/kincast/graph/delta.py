@@ -240,10 +240,14 @@ class LogReader:
     Args:
         root: folder of all versions of the snapshot.
         after: number of the last record that is known already.
+
+    Attributes:
+        last: number of the last record that was read, or of the one to read after.
     """
 
     def __init__(self, root: Path, after: int = 0) -> None:
         self.folder = root / DELTA_FOLDER
+        self.last = after
         self._after = after
         self._path: Path | None = None
         self._place, self._crc = 0, 0  # bytes read of the segment, and the checksum there
@@ -258,6 +262,7 @@ class LogReader:
         """
         records: list[Record] = []
         while True:
+            self.last = max([self.last, *(record.number for record in records)])
             found = segments(self.folder)
             fitting = [path for path in found if first_record(path) <= self._next]
             if found and not fitting:

@@ -111,11 +111,16 @@ class Snapshot:
         Raises:
             DataError: the table has no key, or a composite key has the wrong number of parts.
         """
-        columns = self._columns_of_key(table)
+        columns = self.key_columns(table)
         with self._lock:
             if table not in self._key_index:
                 self._key_index[table] = KeyIndex(table, columns)
         return self._key_index[table].rows_of(keys)
+
+    def latest_us(self, table: str) -> int:
+        """Latest time of a table's rows; 0 without rows or time."""
+        time_us = self.tables[table].time_us
+        return int(time_us[-1]) if time_us is not None and len(time_us) else 0
 
     def keys_of(self, table: str, rows: Int64s) -> pa.Table:
         """Key columns of those rows, in their order.
@@ -123,7 +128,7 @@ class Snapshot:
         Raises:
             DataError: the table has no key, or there is no such row.
         """
-        columns = self._columns_of_key(table)
+        columns = self.key_columns(table)
         rows = np.asarray(rows, np.int64)
         num_rows = columns.num_rows
         if len(rows) and (rows.min() < 0 or rows.max() >= num_rows):
@@ -150,7 +155,7 @@ class Snapshot:
         """The cleaned rows the snapshot was built from, for SQL."""
         return open_tables(self.schema, self.folder / TABLES_FOLDER)
 
-    def _columns_of_key(self, table: str) -> pa.Table:
+    def key_columns(self, table: str) -> pa.Table:
         """The key columns in row order, read once."""
         key = self.schema.table(table).key
         if not key:

@@ -1,0 +1,290 @@
+"""Compact: fold the changes beside a snapshot into the next one, which is the one a build from the same rows gives.
+
+Beside the log lies, for the current version, what went into it: the last record, and of every key that was ever
+changed its sequence and a digest, so that an old change that comes late still loses. That file is written before the
+version is published and belongs to its id, so at every instant the current version and its file fit each other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kincast.atomic import replace_bytes, storage_errors
+from kincast.errors import SnapshotError, SourceError, StorageError
+from kincast.graph.build import build_snapshot
+from kincast.graph.delta import DELTA_FOLDER, DeltaLog, LogChangedError, LogReader, first_record, remove_segments, segments
+from kincast.graph.judge import RULE_COLUMN, Judge
+from kincast.graph.manifest import Manifest
+from kincast.graph.open import open_snapshot
+from kincast.graph.snapshot import Snapshot
+from kincast.graph.state import OLDEST, PRESENT, UNTOUCHED, Folded, State, typed_schema
+from kincast.progress import Progress, silent
+from kincast.schema import Schema, Table
+from kincast.source.base import BATCH_ROWS, quote
+from kincast.source.cast import kept_type
+from kincast.source.change import Changes
+
+_LOCK_FILE = "compact.lock"
+_FOLDED = "folded-"
+_RECORD = b"record"
+
+
+def compact(root: Path, progress: Progress = silent) -> Snapshot:
+    """Make the current snapshot and everything in the log beside it the next snapshot, and cut the log there.
+
+    It may run while another process writes to the log and others read. A crash at any instant leaves the version
+    before, with the log, or the new one, with what comes after it.
+
+    Args:
+        root: folder of all versions.
+        progress: told about each step.
+
+    Returns:
+        The new current version; the old one when the log has nothing new.
+
+    Raises:
+        SnapshotError: there is no snapshot, or it or the log is damaged.
+        StorageError: the disk refused, or another process compacts.
+    """
+    with _compacting(root):
+        state, record = caught_up(root)
+        if record <= folded_record(root, state.base):
+            return state.base
+        with suppress(StorageError), DeltaLog(root) as log:  # unless another process writes: it rotates by itself
+            log.rotate()
+        made = fold(root, state, record, progress)
+        remove_segments(root, record)
+        for path in (root / DELTA_FOLDER).glob(f"{_FOLDED}*"):
+            if path != _folded_path(root, made.id):
+                path.unlink(missing_ok=True)
+        return made
+
+
+def fold(root: Path, state: State, record: int, progress: Progress = silent) -> Snapshot:
+    """Publish a state as the current snapshot, with the note of what went into it.
+
+    Args:
+        root: folder of all versions.
+        state: the base with all changes up to the record.
+        record: of the log.
+        progress: told about each step.
+    """
+
+    def note(manifest: Manifest) -> None:
+        save_folded(root, manifest.id, Folded(record, folded_changes(state)))
+
+    source = _MergedSource(state)
+    schema = state.schema
+    return build_snapshot(source, schema, root, progress, staged_as=typed_schema(schema), before_publish=note)
+
+
+def caught_up(root: Path) -> tuple[State, int]:
+    """The current snapshot with all changes in the log, and the last record of those."""
+    for attempt in range(5):
+        base = open_snapshot(root)
+        folded = read_folded(root, base.id)
+        reader = follow(root, folded)
+        try:
+            records = reader.read()
+        except LogChangedError:  # another process compacted since
+            if attempt == 4:
+                raise
+            continue
+        state = State(base, folded)
+        for one in records:
+            apply_record(state, one.delivery.changes)
+        return state, max([reader.last, *(one.number for one in records)])
+    raise SnapshotError("the log keeps changing", where=str(root))
+
+
+def apply_record(state: State, changes: Sequence[Changes]) -> None:
+    """Apply the changes of one record, leaving out tables that the schema does not have."""
+    for one in changes:
+        if state.schema.has_table(one.table):
+            state.apply(one)
+
+
+def follow(root: Path, folded: Folded | None) -> LogReader:
+    """A reader of the records that are not in a snapshot yet."""
+    found = segments(root / DELTA_FOLDER)
+    oldest = first_record(found[0]) - 1 if found else 0
+    return LogReader(root, after=oldest if folded is None else folded.record)
+
+
+def folded_record(root: Path, base: Snapshot) -> int:
+    """Last record of the log that a snapshot has in it; 0 for one built from the source."""
+    folded = read_folded(root, base.id)
+    return folded.record if folded else 0
+
+
+def folded_changes(state: State) -> dict[str, pa.Table]:
+    """Table → key, sequence and content of every key that was ever changed."""
+    found = {}
+    for name, table in state.tables.items():
+        keys = np.array(list(table.slots), "S32")
+        changed = table.sequence.values > OLDEST
+        if changed.any():
+            found[name] = pa.table(
+                {
+                    "key": pa.array(keys[changed].astype(str), pa.string()),
+                    "sequence": pa.array(table.sequence.values[changed], pa.int64()),
+                    "content": pa.array(table.content.values[changed].astype(str), pa.string()),
+                }
+            )
+    return found
+
+
+def save_folded(root: Path, id: str, folded: Folded) -> None:
+    """Write the note of what a snapshot has in it."""
+    parts = [
+        changes.append_column("table", pa.array([name] * changes.num_rows, pa.string()))
+        for name, changes in folded.changes.items()
+    ]
+    empty = pa.table({name: pa.array([], kind) for name, kind in _FOLDED_COLUMNS.items()})
+    table = pa.concat_tables([empty, *parts]).replace_schema_metadata({_RECORD: str(folded.record).encode()})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    replace_bytes(_folded_path(root, id), sink.getvalue())
+
+
+_FOLDED_COLUMNS = {"key": pa.string(), "sequence": pa.int64(), "content": pa.string(), "table": pa.string()}
+
+
+def read_folded(root: Path, id: str) -> Folded | None:
+    """What a snapshot has in it already; None for one that was built from the source.
+
+    Raises:
+        SnapshotError: the note is damaged.
+    """
+    path = _folded_path(root, id)
+    try:
+        table = pq.read_table(path)
+        record = int(table.schema.metadata[_RECORD])
+        names = table.column("table")
+        changes = {
+            name: table.filter(pc.equal(names, name)).drop_columns(["table"]) for name in pc.unique(names).to_pylist()
+        }
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        hint = "build the snapshot again with: kincast build"
+        raise SnapshotError(f"is damaged: {error}", where=str(path), hint=hint) from None
+    return Folded(record, changes)
+
+
+def _folded_path(root: Path, id: str) -> Path:
+    return root / DELTA_FOLDER / f"{_FOLDED}{id}.parquet"
+
+
+@contextmanager
+def _compacting(root: Path) -> Iterator[None]:
+    folder = root / DELTA_FOLDER
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+class _MergedSource:
+    """The rows of a state as a source: those of the base that were not changed, and the newest of the others.
+
+    Rows that the base rejected come again, so that they are counted again, unless their key was changed since.
+    """
+
+    url = "live rows"
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def inspect(self) -> Schema:
+        """The schema of the rows."""
+        return typed_schema(self._state.schema)
+
+    def scan(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        time: str | None = None,
+    ) -> pa.RecordBatchReader:
+        """All rows of a table; only a build reads from here, so there is no window."""
+        found = self._state.schema.table(table)
+        names = list(columns) if columns is not None else [column.name for column in found.columns]
+        tables = self._state.base.open_tables()
+        connection = tables.connect()
+        connection.register("_kincast_dead", pa.table({"dead": self._state.tables[table].dead()}))
+        connection.register("_kincast_more", self._more(found))
+        chosen = ", ".join(f"CAST({quote(n)} AS {kept_type(found.column(n))}) AS {quote(n)}" for n in names)
+        try:
+            reader = connection.sql(
+                f"SELECT {chosen} FROM {quote(table)} ANTI JOIN _kincast_dead ON _row = dead "
+                f"UNION ALL SELECT {chosen} FROM _kincast_more"
+            ).to_arrow_reader(BATCH_ROWS)
+        except duckdb.Error as error:
+            raise SourceError(f"the rows cannot be read: {error}", where=table) from None
+        return _closing(reader, tables)
+
+    def write(self, table: str, rows: pa.Table) -> None:
+        """Live rows are appended to the log instead."""
+        raise SourceError("live rows are written through the log", where=table)
+
+    def _more(self, table: Table) -> pa.Table:
+        """The rows that are not in the base, and those that it rejected."""
+        state = self._state.tables[table.name]
+        arrivals = state.arrival.values[state.standing.values == PRESENT]
+        rows = state.rows(np.sort(arrivals)) if len(arrivals) else None
+        rejected = self._rejected(table)
+        parts = [part for part in (rows, rejected) if part is not None and part.num_rows]
+        if parts:
+            return pa.concat_tables(parts)
+        return pa.table({column.name: pa.nulls(0) for column in table.columns})
+
+    def _rejected(self, table: Table) -> pa.Table | None:
+        """Rows that the base rejected for good, typed; those that wait for a parent are in the state."""
+        with self._state.base.open_tables() as tables:
+            path = tables.rejected_path(table.name)
+        if path is None:
+            return None
+        rows = pq.read_table(path)
+        rows = rows.filter(pc.not_equal(rows.column(RULE_COLUMN), "time.no_parent")).drop_columns([RULE_COLUMN])
+        num = rows.num_rows
+        ids = None if table.key else tuple(map(str, range(num)))
+        changes = Changes(table.name, rows, np.zeros(num, np.int64), np.zeros(num, np.bool_), ids)
+        judged = Judge(self._state.schema).judge(changes)
+        if not table.key:
+            return judged.rows
+        state = self._state.tables[table.name]
+        changed = [
+            key is not None and key in state.slots and bool(state.standing.values[state.slots[key]] != UNTOUCHED)
+            for key in judged.keys.to_pylist()
+        ]
+        return judged.rows.filter(pa.array([not one for one in changed], pa.bool_()))
+
+
+def _closing(reader: Any, tables: Any) -> pa.RecordBatchReader:
+    """The reader's batches; what they come from is closed behind the last."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with tables:
+            yield from reader
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+

@@ -1,0 +1,85 @@
+"""Snapshot and changes together are the snapshot that is built from the same rows, byte for byte."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.live import Event, Shop, as_changes, random_events, shop_schema, take_all
+
+from kincast.clock import Span
+from kincast.graph.compact import compact
+from kincast.graph.delta import DeltaLog, segments
+from kincast.graph.follow import Live
+from kincast.graph.open import open_snapshot
+from kincast.schema import Schema
+from kincast.source.change import Delivery
+
+
+def deliveries(schema: Schema, events: list[Event], draw: random.Random) -> list[Delivery]:
+    """Events in any order, some twice, in deliveries of any size."""
+    events = [*events, *draw.sample(events, len(events) // 3)]
+    draw.shuffle(events)
+    found = []
+    while events:
+        size = draw.randint(1, len(events))
+        part, events = events[:size], events[size:]
+        found.append(Delivery("s", str(len(events)), tuple(as_changes(schema, part))))
+    return found
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6), st.booleans(), st.sampled_from([None, Span(-1, "days"), Span(1, "months")]))
+def test_as_the_rebuilt(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, text_keys: bool, shift: Span | None
+) -> None:
+    folder, draw = tmp_path_factory.mktemp("compact"), random.Random(seed)
+    schema = shop_schema(text_keys, shift)
+    shop = Shop(schema)
+    take_all(shop, random_events(schema, draw, draw.choice([0, 40])))
+    root = folder / "live"
+    shop.build(root)
+    events = random_events(schema, draw, draw.choice([3, 60]), first=1000)
+    take_all(shop, events)
+    given_now = deliveries(schema, events, draw)
+    stop = draw.randrange(len(given_now) + 1)
+    with DeltaLog(root) as log:
+        for delivery in given_now[:stop]:
+            log.append(delivery)
+    compact(root)  # what comes late meets what is folded in
+    with DeltaLog(root) as log:
+        for delivery in [*given_now[stop:], given_now[0]]:
+            log.append(delivery)
+    made = compact(root)
+    assert made.id == shop.build(folder / "rebuilt").id
+    assert open_snapshot(root, verify=True).id == made.id
+    assert compact(root).id == made.id
+    assert len(segments(root / "delta")) == 1
+
+
+def test_a_follower_goes_over_to_the_compacted(tmp_path: Path) -> None:
+    schema, draw = shop_schema(), random.Random(3)
+    shop = Shop(schema)
+    take_all(shop, random_events(schema, draw, 30))
+    shop.build(tmp_path)
+    with DeltaLog(tmp_path) as log, Live(tmp_path) as live:
+        first = live.view
+        assert live.refresh() is first
+        events = random_events(schema, draw, 30, first=1000)
+        log.append(Delivery("s", "1", tuple(as_changes(schema, events))))
+        second = live.refresh()
+        assert (second.record, second.base.id) == (1, first.base.id)
+        assert {name: table.num_live for name, table in first.tables.items()} == dict.fromkeys(first.tables, 0)
+        made = compact(tmp_path)
+        third = live.refresh()
+        assert third.base.id == made.id
+        assert all(table.num_live == 0 for table in third.tables.values())
+        log.append(Delivery("s", "2", tuple(as_changes(schema, events))))
+        assert all(table.num_live == 0 for table in live.refresh().tables.values())
+        live.start(0.01)
+        log.append(Delivery("s", "3", tuple(as_changes(schema, random_events(schema, draw, 5, first=2000)))))
+        assert live.wait_for(3, timeout_s=30)
+        assert live.problem is None
