@@ -162,7 +162,10 @@ def _event(schema: Schema, draw: random.Random, sequence: int) -> Event:
     }[table.name]()
     if table.name == "lines":
         row["amount"] = float(sequence)
-    row = {name: value.astype("datetime64[us]").item() if hasattr(value, "astype") else value for name, value in row.items()}
+    row = {
+        name: value.astype("datetime64[us]").item() if hasattr(value, "astype") else value
+        for name, value in row.items()
+    }
     if not table.key:
         return Event(table.name, f"visit {sequence}", sequence, row, False)
     found = tuple(row[name] for name in table.key)

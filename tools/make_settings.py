@@ -13,11 +13,12 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from kincast.project import ModelSettings, Project, Settings, SplitSettings, TaskSettings, TrainSettings
+from kincast.project import LiveSettings, ModelSettings, Project, Settings, SplitSettings, TaskSettings, TrainSettings
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 BLOCKS: tuple[tuple[str, type[Settings]], ...] = (
     ("kincast.yaml", Project),
+    ("live", LiveSettings),
     ("tasks.NAME", TaskSettings),
     ("tasks.NAME.split", SplitSettings),
     ("tasks.NAME.model", ModelSettings),

@@ -42,10 +42,17 @@ def named(schema: Schema, graph: Any, batch: Batch) -> Any:
         (b.hop, b.edge.name, b.dst_start, b.num_dst, b.src_start, b.offsets.tolist(), b.num_visible.tolist())
         for b in batch.blocks
     ]
-    return rows, {t: s.tolist() for t, s in batch.seed.items()}, {t: o.tolist() for t, o in batch.hop_offsets.items()}, blocks
+    return (
+        rows,
+        {t: s.tolist() for t, s in batch.seed.items()},
+        {t: o.tolist() for t, o in batch.hop_offsets.items()},
+        blocks,
+    )
 
 
-def seeds_of(schema: Schema, live: LiveSnapshot, rebuilt: Snapshot, table: str, draw: random.Random) -> tuple[Seeds, Seeds]:
+def seeds_of(
+    schema: Schema, live: LiveSnapshot, rebuilt: Snapshot, table: str, draw: random.Random
+) -> tuple[Seeds, Seeds]:
     """The same random seeds in both numberings."""
     there, here = names_of(schema, rebuilt, table), names_of(schema, live, table)
     picked = [draw.randrange(len(there)) for _ in range(min(8, len(there)))]
@@ -70,7 +77,9 @@ def compare(schema: Schema, live: LiveSnapshot, rebuilt: Snapshot, draw: random.
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.booleans(), st.sampled_from([None, Span(-1, "days"), Span(1, "months")]), st.booleans())
+@given(
+    st.integers(0, 10**6), st.booleans(), st.sampled_from([None, Span(-1, "days"), Span(1, "months")]), st.booleans()
+)
 def test_as_the_rebuilt(
     tmp_path_factory: pytest.TempPathFactory, seed: int, text_keys: bool, shift: Span | None, strict: bool
 ) -> None:

@@ -119,7 +119,7 @@ def same_as_scanned(database: Database, state: State, table: str) -> bool:
 def test_values_are_those_that_scanning_gives(open_database: Callable[[str], Database]) -> None:
     database = open_database(SHOP)
     with closing(stream_of(database)) as stream:
-        assert stream.prepare() is not None
+        stream.prepare(None)
         state = State(stream.schema)
         database.run(ROWS)
         until_idle(stream, state)
@@ -134,7 +134,7 @@ def test_values_are_those_that_scanning_gives(open_database: Callable[[str], Dat
 def test_a_changed_key_is_a_row_gone_and_a_row_new(open_database: Callable[[str], Database]) -> None:
     database = open_database(SHOP + ROWS)
     with closing(stream_of(database)) as stream:
-        stream.prepare()
+        stream.prepare(None)
         state = State(stream.schema)
         database.run("UPDATE orders SET number = number + 100")
         (delivery,) = until_idle(stream, state)
@@ -151,7 +151,7 @@ def test_a_long_value_that_an_update_left_alone_stays(open_database: Callable[[s
         "INSERT INTO t SELECT i, 0, repeat('x', 9000) || i FROM generate_series(1, 3) i"
     )
     with closing(stream_of(database)) as stream:
-        stream.prepare()
+        stream.prepare(None)
         state = State(stream.schema)
         database.run("UPDATE t SET n = 1; UPDATE t SET id = 13 WHERE id = 3; UPDATE t SET n = 2 WHERE id = 1")
         database.run("UPDATE t SET n = 7 WHERE id = 2; DELETE FROM t WHERE id = 2")
@@ -163,7 +163,7 @@ def test_a_long_value_that_an_update_left_alone_stays(open_database: Callable[[s
 def test_goes_on_where_it_stopped_and_repeats_what_was_not_kept(open_database: Callable[[str], Database]) -> None:
     database = open_database("CREATE TABLE t (id integer PRIMARY KEY, n integer)")
     with closing(stream_of(database)) as stream:
-        stream.prepare()
+        stream.prepare(None)
         state = State(stream.schema)
         database.run("INSERT INTO t VALUES (1, 1)")
         first = until_idle(stream, State(stream.schema), acknowledge=False)
@@ -185,7 +185,7 @@ def test_what_was_not_acknowledged_does_not_stop_the_stream(
     monkeypatch.setattr("kincast.source.replication._NUM_CHANGES", 5)
     database = open_database("CREATE TABLE t (id integer PRIMARY KEY)")
     with closing(stream_of(database)) as stream:
-        stream.prepare()
+        stream.prepare(None)
         state = State(stream.schema)
         for i in range(40):
             database.run(f"INSERT INTO t VALUES ({i})")
@@ -196,7 +196,7 @@ def test_what_was_not_acknowledged_does_not_stop_the_stream(
 def test_rows_of_a_table_without_a_key_come_once_each(open_database: Callable[[str], Database]) -> None:
     database = open_database("CREATE TABLE v (who integer); ALTER TABLE v REPLICA IDENTITY FULL")
     with closing(stream_of(database)) as stream:
-        stream.prepare()
+        stream.prepare(None)
         state = State(stream.schema)
         database.run("INSERT INTO v VALUES (1), (1); INSERT INTO v VALUES (1)")
         until_idle(stream, state, acknowledge=False)
@@ -216,7 +216,7 @@ def test_rows_of_partitions_belong_to_the_whole_table(open_database: Callable[[s
         "CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)"
     )
     with closing(stream_of(database)) as stream:
-        stream.prepare()
+        stream.prepare(None)
         state = State(stream.schema)
         database.run("INSERT INTO p VALUES (1, 1), (2, 2), (12, 3); UPDATE p SET id = 13 WHERE id = 1")
         until_idle(stream, state)
@@ -226,7 +226,7 @@ def test_rows_of_partitions_belong_to_the_whole_table(open_database: Callable[[s
 def test_names_that_need_quotes_and_other_schemas(open_database: Callable[[str], Database]) -> None:
     database = open_database('CREATE SCHEMA s; CREATE TABLE s."a ""b"".c" ("X y" integer PRIMARY KEY, "x Y" text)')
     with closing(stream_of(database)) as stream:
-        stream.prepare()
+        stream.prepare(None)
         state = State(stream.schema)
         database.run("""INSERT INTO s."a ""b"".c" VALUES (1, 'it''s')""")
         until_idle(stream, state)
@@ -240,7 +240,7 @@ def test_columns_and_tables_that_the_card_leaves_out(open_database: Callable[[st
         (Table("t", (Column("b", SemanticType.TEXT, "VARCHAR"), Column("id", SemanticType.ID, "INTEGER")), ("id",)),)
     )
     with closing(stream_of(database, card)) as stream:
-        stream.prepare()
+        stream.prepare(None)
         state = State(card)
         database.run("INSERT INTO t VALUES (1, 'a', 'b'); INSERT INTO u VALUES (1); UPDATE t SET a = 'c'")
         until_idle(stream, state)
@@ -255,7 +255,7 @@ def test_an_idle_stream_lets_the_server_forget(
     with closing(
         stream_of(database, Schema((Table("t", (Column("id", SemanticType.ID, "INTEGER"),), ("id",)),)))
     ) as stream:
-        start = stream.prepare()
+        start = stream.prepare(None)
         state = State(stream.schema)
         database.run("INSERT INTO other SELECT md5(i::text) FROM generate_series(1, 1000) i")
         follow(stream, state, lambda: state.position is not None)
@@ -279,7 +279,7 @@ def test_says_when_the_server_does_not_keep_changes(open_database: Callable[[str
 def test_says_when_the_slot_has_moved_on(open_database: Callable[[str], Database]) -> None:
     database = open_database("CREATE TABLE t (id integer PRIMARY KEY)")
     with closing(stream_of(database)) as stream:
-        start = stream.prepare()
+        start = stream.prepare(None)
         database.run("INSERT INTO t VALUES (1)")
         until_idle(stream, State(stream.schema))
         with pytest.raises(SourceError, match=r"moved on.*kept up to") as caught:
@@ -296,7 +296,7 @@ def test_says_when_the_slot_is_of_something_else(open_database: Callable[[str], 
     database.run("SELECT pg_create_logical_replication_slot(current_database()::text, 'test_decoding')")
     stream = stream_of(database)
     with closing(stream), pytest.raises(SourceError, match="plugin test_decoding") as caught:
-        stream.prepare()
+        stream.prepare(None)
     assert "live.slot" in str(caught.value)
 
 
@@ -310,11 +310,11 @@ def test_says_when_the_user_may_not(open_database: Callable[[str], Database]) ->
         slot = database.url.rpartition("/")[2]
         with closing(PostgresChanges(source, source.inspect(), slot)) as stream:
             with pytest.raises(SourceError, match=r"permission denied|must be owner") as caught:
-                stream.prepare()
+                stream.prepare(None)
             assert "CREATE PUBLICATION" in str(caught.value)
             database.run("CREATE PUBLICATION kincast FOR TABLE t")
             with pytest.raises(SourceError, match="replication") as caught:
-                stream.prepare()
+                stream.prepare(None)
             assert "ALTER ROLE" in str(caught.value)
             assert "pw" not in str(caught.value)
     finally:
@@ -336,7 +336,7 @@ def test_any_history_leads_to_the_rows_there_are(open_database: Callable[[str], 
     database = open_database("CREATE TABLE t (id integer PRIMARY KEY, n integer, long text)")
     database.run("ALTER TABLE t ALTER long SET STORAGE EXTERNAL")
     with closing(stream_of(database)) as stream:
-        stream.prepare()
+        stream.prepare(None)
     state = State(database.source().inspect())
 
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])

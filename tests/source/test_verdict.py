@@ -60,7 +60,7 @@ def test_verdict(
     monkeypatch.setattr("kincast.source.replication.LOOK_S", 0.0)
     database = open_database(TABLES)
     with closing(stream_of(database, card(database))) as stream:
-        stream.prepare()
+        stream.prepare(None)
         state = State(stream.schema)
         database.run("INSERT INTO customers VALUES (2, 'Bob')")
         until_idle(stream, state)

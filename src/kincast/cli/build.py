@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from kincast.cli.console import Console, amount
@@ -11,7 +12,7 @@ from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption
 def build(project: ProjectOption = HERE, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Build a snapshot of the database.
 
-    The same rows give the same snapshot.
+    The same rows give the same snapshot. Where kincast.yaml says how changes are followed, they are followed from here.
     """
     from kincast.cli.workspace import Workspace
     from kincast.clock import format_instant
@@ -20,10 +21,16 @@ def build(project: ProjectOption = HERE, as_json: JsonOption = False, quiet: Qui
     workspace = Workspace.open(project)
 
     from kincast.graph.build import build_snapshot
+    from kincast.graph.ingest import rebuild
 
     start = time.perf_counter()
     with workspace.timed("build"), console.progress() as progress:
-        snapshot = build_snapshot(workspace.source(), workspace.schema(), workspace.project.snapshots, progress)
+        schema, root = workspace.schema(), workspace.project.snapshots
+        if workspace.project.live is None:
+            snapshot = build_snapshot(workspace.source(), schema, root, progress)
+        else:
+            with contextlib.closing(workspace.stream(schema)) as stream:
+                snapshot = rebuild(stream, workspace.source(), schema, root, progress)
     seconds = time.perf_counter() - start
     rows = {name: table.num_rows for name, table in snapshot.tables.items()}
     edges = {str(link.link): int(link.rows.size) for link in snapshot.links}

@@ -15,10 +15,12 @@ import typer
 from kincast.cli import (
     build,
     check,
+    deadletters,
     demo,
     drift,
     evaluate,
     explain,
+    ingest,
     init,
     predict,
     query,
@@ -46,12 +48,14 @@ app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("explain")(explain.explain)
 app.command("build")(build.build)
+app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("serve")(serve.serve)
 app.command("drift")(drift.drift)
 app.add_typer(version.app, name="versions")
+app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(query.app, name="query")
 app.command("report")(report.report)
 app.command("demo")(demo.demo)

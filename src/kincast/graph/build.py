@@ -51,7 +51,10 @@ def build_snapshot(
         SourceError: the source cannot be read.
     """
     with building(root) as folder:
-        with stage(source, staged_as or schema, folder / TABLES_FOLDER, progress) as tables, tables.connect() as connection:
+        with (
+            stage(source, staged_as or schema, folder / TABLES_FOLDER, progress) as tables,
+            tables.connect() as connection,
+        ):
             max_time_us = _save_times(connection, tables, folder, progress)
             num_edges = _save_links(connection, tables, folder, progress)
             num_rows = {table.name: tables.num_rows(table.name) for table in schema}

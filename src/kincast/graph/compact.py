@@ -24,7 +24,15 @@ import pyarrow.parquet as pq
 from kincast.atomic import replace_bytes, storage_errors
 from kincast.errors import SnapshotError, SourceError, StorageError
 from kincast.graph.build import build_snapshot
-from kincast.graph.delta import DELTA_FOLDER, DeltaLog, LogChangedError, LogReader, first_record, remove_segments, segments
+from kincast.graph.delta import (
+    DELTA_FOLDER,
+    DeltaLog,
+    LogChangedError,
+    LogReader,
+    first_record,
+    remove_segments,
+    segments,
+)
 from kincast.graph.judge import RULE_COLUMN, Judge
 from kincast.graph.manifest import Manifest
 from kincast.graph.open import open_snapshot
@@ -286,5 +294,3 @@ def _closing(reader: Any, tables: Any) -> pa.RecordBatchReader:
             yield from reader
 
     return pa.RecordBatchReader.from_batches(reader.schema, batches())
-
-

@@ -26,7 +26,6 @@ from kincast.graph.state import State
 from kincast.schema import Link, Table
 from kincast.source.change import Int64s
 
-
 _FIRST_US, _LAST_US = parse_instant("0001-01-01"), parse_instant("9999-12-31 23:59:59.999999")
 
 

@@ -78,6 +78,7 @@ class Delivery:
     Attributes:
         stream: name of the stream, the same in every run.
         position: where the stream goes on after this, in the stream's own words; also kept when ``changes`` is empty.
+            An empty text is the very start.
         changes: what happened, in any order.
         schema_changes: what became of tables' columns since the delivery before, in words for the user.
         committed_us: when the newest of the changes was made, microseconds UTC; None where the stream does not know.
@@ -97,11 +98,26 @@ class ChangeStream(Protocol):
 
     Attributes:
         name: of the stream, the same in every run.
-        quarantined: table → why its changes are no longer taken, until the rows are read again.
     """
 
     name: str
-    quarantined: Mapping[str, str]
+
+    @property
+    def quarantined(self) -> Mapping[str, str]:
+        """Table → why its changes are no longer taken, until the rows are read again."""
+
+    def prepare(self, position: str | None) -> str:
+        """Get ready for the rows to be read anew: what happens from now on will be delivered.
+
+        Args:
+            position: of the last delivery that was kept; None at the very start.
+
+        Returns:
+            Where to go on after the rows were read: that position where the stream still reaches back to it.
+
+        Raises:
+            SourceError: the stream cannot be reached, or cannot be made ready.
+        """
 
     def deliveries(self, position: str | None) -> Iterator[Delivery | None]:
         """What happened after a position, without end; None when nothing came for a moment.

@@ -43,6 +43,14 @@ class KafkaChanges:
         self._consumer: Any = None
         self._failure: str | None = None
 
+    def prepare(self, position: str | None) -> str:
+        """See ``ChangeStream.prepare``."""
+        try:
+            self._open(_read_position(position))
+        except StreamLostError:
+            return ""
+        return position or ""
+
     def deliveries(self, position: str | None) -> Iterator[Delivery | None]:
         """See ``ChangeStream.deliveries``."""
         offsets = self._open(_read_position(position))

@@ -46,6 +46,14 @@ class NatsChanges:
         self._consumer: Any = None
         self._unacknowledged: dict[int, Any] = {}
 
+    def prepare(self, position: str | None) -> str:
+        """See ``ChangeStream.prepare``."""
+        try:
+            self._run(self._open(int(position or 0)))
+        except StreamLostError:
+            return ""
+        return position or ""
+
     def deliveries(self, position: str | None) -> Iterator[Delivery | None]:
         """See ``ChangeStream.deliveries``."""
         at = int(position or 0)

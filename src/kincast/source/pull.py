@@ -58,6 +58,10 @@ class PulledChanges:
         self._overlap_us, self._every_s = overlap.approx_us, every.approx_us / SECOND_US
         self._seen: dict[str, dict[str, int]] = {}
 
+    def prepare(self, position: str | None) -> str:
+        """See ``ChangeStream.prepare``; what was changed long ago is read once more at the very start."""
+        return position or ""
+
     def deliveries(self, position: str | None) -> Iterator[Delivery | None]:
         """See ``ChangeStream.deliveries``; a delivery is what one round of questions brought."""
         marks: dict[str, int] = json.loads(position or "{}")
@@ -97,7 +101,9 @@ class PulledChanges:
         ).read_all()
         times, texts = self._read(rows, table, column)
         seen = self._seen.setdefault(table.name, {})
-        chosen, ids, now = [], [], {}
+        chosen: list[int] = []
+        ids: list[str] = []
+        now: dict[str, int] = {}
         occurred: dict[str, int] = {}
         for i, (at, text) in enumerate(zip(times, texts, strict=True)):
             if at is None or (since is not None and at <= since):
@@ -138,8 +144,8 @@ class PulledChanges:
 
 
 def _followed(schema: Schema, columns: Mapping[str, str]) -> dict[str, str]:
-    for table, column in columns.items():
-        schema.table(table).column(column)
+    for name, column in columns.items():
+        schema.table(name).column(column)
     found = {}
     for table in schema:
         own = table.time.column if table.time is not None and table.time.column else None

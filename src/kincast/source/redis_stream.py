@@ -14,6 +14,7 @@ from kincast.source.event import Message, read_events
 from kincast.source.open import without_password
 
 _FIELD = b"event"
+_START = "0-0"
 _GROUP = "kincast"
 _COUNT = 5_000
 _WAIT_MS = 500
@@ -42,9 +43,17 @@ class RedisChanges:
         self._failures = (redis.RedisError, OSError)
         self._client: Any = redis.Redis.from_url(url, socket_timeout=30, protocol=2)
 
+    def prepare(self, position: str | None) -> str:
+        """See ``ChangeStream.prepare``."""
+        try:
+            self._check(position or _START)
+        except StreamLostError:
+            return ""
+        return position or ""
+
     def deliveries(self, position: str | None) -> Iterator[Delivery | None]:
         """See ``ChangeStream.deliveries``."""
-        at = position or "0-0"
+        at = position or _START
         self._check(at)
         while True:
             entries = self._entries(at)
@@ -74,13 +83,12 @@ class RedisChanges:
         with self._errors():
             self._group()
             info = self._client.xinfo_stream(self.key)
-        removed = info.get("max-deleted-entry-id", b"0-0")
-        first = info["first-entry"][0] if info["first-entry"] else None
-        lost = _place(removed) > _place(at.encode()) and (at != "0-0" or info["length"] == 0)
-        if at != "0-0" and first is None and _place(info["last-generated-id"]) > _place(at.encode()):
-            lost = True
-        if at != "0-0" and _place(info["last-generated-id"]) < _place(at.encode()):
-            lost = True  # the stream was made anew
+        if at == _START:
+            return
+        removed, newest = info.get("max-deleted-entry-id", b"0-0"), info["last-generated-id"]
+        trimmed = _place(removed) > _place(at.encode())
+        emptied = info["first-entry"] is None and _place(newest) > _place(at.encode())
+        lost = trimmed or emptied or _place(newest) < _place(at.encode())  # the last: it was made anew
         if lost:
             what = f"the stream no longer has what came after {at}"
             raise StreamLostError(what, where=f"{self.url} {self.key}", hint=REBUILD)

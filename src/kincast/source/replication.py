@@ -73,11 +73,8 @@ class PostgresChanges:
         self._looked_s = 0.0
         self._shapes: dict[int, Relation] = {}
 
-    def prepare(self) -> str | None:
-        """Make publications and slot where they are missing; call it before the rows are read for the first time.
-
-        Returns:
-            The position that a new slot starts at; None when it was there.
+    def prepare(self, position: str | None) -> str:
+        """See ``ChangeStream.prepare``; makes publications and slot where they are missing, and ends quarantines.
 
         Raises:
             SourceError: the server does not keep what is needed, the user may not make it, or a table is not there.
@@ -87,11 +84,12 @@ class PostgresChanges:
             if table.name not in look.places:
                 raise SourceError(f"table {table.name} is not there", where=self.source.url, hint="kincast init")
         whole = {t.name for t in self.schema if names_changed_rows(t, look)}
-        made = self._slot.prepare(
+        start = self._slot.prepare(
             [look.places[t.name] for t in self.schema if t.name in whole],
             [look.places[t.name] for t in self.schema if t.name not in whole],
         )
-        return None if made is None else format_lsn(made)
+        kept, _ = _read_position(position)
+        return format_lsn(kept if kept is not None and start <= kept <= self._slot.flushed() else start)
 
     def deliveries(self, position: str | None) -> Iterator[Delivery | None]:
         """See ``ChangeStream.deliveries``; a delivery is all whole transactions since the one before."""
@@ -351,7 +349,7 @@ class _Rows:
 
 def _read_position(position: str | None) -> tuple[int | None, dict[str, str]]:
     """Place in the log, and quarantined tables with their verdicts."""
-    if position is None:
+    if not position:
         return None, {}
     lsn, _, quarantined = position.partition(" ")
     try:

@@ -47,7 +47,7 @@ class Slot:
         self._connection: Any = None
         self._used: list[str] = []
 
-    def prepare(self, whole: Iterable[Place], new_only: Iterable[Place]) -> int | None:
+    def prepare(self, whole: Iterable[Place], new_only: Iterable[Place]) -> int:
         """Make what is missing of publications and slot.
 
         Call it before the rows are read for the first time, so that the slot keeps what happens meanwhile.
@@ -57,7 +57,7 @@ class Slot:
             new_only: tables of which only inserts are.
 
         Returns:
-            The position that a new slot starts at; None when the slot was there and is well.
+            The position that the slot was moved on to, which is where it starts when it is new.
 
         Raises:
             SourceError: the server does not keep what is needed, or the user may not make it.
@@ -73,7 +73,7 @@ class Slot:
         ):
             self._publish(name, list(places), publish)
         if state is not None:
-            return None
+            return state.confirmed_lsn
         made = f"SELECT lsn::text FROM pg_create_logical_replication_slot({literal(self.name)}, 'pgoutput')"
         return parse_lsn(self._rows(made)[0][0])
 
