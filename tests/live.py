@@ -142,7 +142,7 @@ def _event(schema: Schema, draw: random.Random, sequence: int) -> Event:
         return "aÄbz"[number % 4] * (1 + number // 4) if text else number * 3 - 7
 
     def at() -> Any:
-        return np.datetime64("2024-01-01") + np.timedelta64(draw.randrange(6), "D")
+        return np.datetime64("2024-01-01", "us") + np.timedelta64(draw.randrange(6), "D")
 
     def maybe(value: Any, share: float = 0.2) -> Any:
         return None if draw.random() < share else value
@@ -162,10 +162,14 @@ def _event(schema: Schema, draw: random.Random, sequence: int) -> Event:
     }[table.name]()
     if table.name == "lines":
         row["amount"] = float(sequence)
+<<<<<<< HEAD
     row = {
         name: value.astype("datetime64[us]").item() if hasattr(value, "astype") else value
         for name, value in row.items()
     }
+=======
+    row = {name: value.item() if isinstance(value, np.datetime64) else value for name, value in row.items()}
+>>>>>>> work-live
     if not table.key:
         return Event(table.name, f"visit {sequence}", sequence, row, False)
     found = tuple(row[name] for name in table.key)

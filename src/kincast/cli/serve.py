@@ -26,6 +26,7 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.", min=0, max=65535)] = 8321,
     once: Annotated[bool, typer.Option("--once", help="Ask for one prediction, show the answer, and stop.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="Take rows in at POST /v1/append.")] = False,
     version: VersionOption = None,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,

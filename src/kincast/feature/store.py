@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from kincast.atomic import publish_folder
@@ -107,9 +108,19 @@ class FeatureStore:
 
 def encode_table(snapshot: Snapshot, spec: TableSpec) -> TableFeatures:
     """Encode all rows of one table in memory."""
-    num_rows = snapshot.tables[spec.table].num_rows
-    time_us = snapshot.tables[spec.table].time_us
-    rows = snapshot.columns(spec.table, spec.columns)
+    table = snapshot.tables[spec.table]
+    return encode_rows(snapshot.columns(spec.table, spec.columns), table.num_rows, table.time_us, spec)
+
+
+def encode_rows(rows: pa.Table, num_rows: int, time_us: NDArray[np.int64] | None, spec: TableSpec) -> TableFeatures:
+    """Encode rows of one table.
+
+    Args:
+        rows: [num_rows] at least the columns of the spec, typed as in a snapshot.
+        num_rows: how many; a spec may have no columns.
+        time_us: [num_rows] int64 row times; None for a timeless table.
+        spec: the table's inputs.
+    """
     numeric = [convert.scaled(convert.as_floats(rows[part.column]), part) for part in spec.numeric]
     numeric += [convert.item_flags(convert.as_lists(rows[p.column], p.separator), p.items) for p in spec.items]
     numeric += [convert.hashed_words(convert.as_texts(rows[part.column]), part.width) for part in spec.text]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +23,7 @@ class Live:
 
     Args:
         root: folder of all versions.
+        on_view: called with each new view before anyone sees it, such as to encode its features.
 
     Attributes:
         view: the newest; to be taken once for everything that must fit together.
@@ -31,8 +33,9 @@ class Live:
         SnapshotError: there is no snapshot, or it or the log is damaged.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, on_view: Callable[[LiveSnapshot], None] | None = None) -> None:
         self.root = root
+        self._on_view = on_view
         self.problem: KincastError | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -40,6 +43,8 @@ class Live:
         self._thread: threading.Thread | None = None
         self._open()
         self.view: LiveSnapshot = self._caught_up()
+        if on_view is not None:
+            on_view(self.view)
 
     def __enter__(self) -> Live:
         return self
@@ -57,6 +62,8 @@ class Live:
                 view = self._caught_up()
             else:
                 view = self._caught_up(self.view)
+            if self._on_view is not None and view is not self.view:
+                self._on_view(view)
             self.view = view
         with self._renewed:
             self._renewed.notify_all()

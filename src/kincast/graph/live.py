@@ -1,4 +1,4 @@
-"""Live: a snapshot and the changes since, as one graph that is read like a snapshot; immutable, made anew in O(changes).
+"""Live: a snapshot and the changes since, as one immutable graph that is read like a snapshot; made in O(changes).
 
 Live rows are numbered from the base's number of rows on, by time and key among themselves. A base row that was changed
 is dead; its new version is a live row, to which the base rows that refer to it still belong. ``place`` is the number
@@ -41,7 +41,7 @@ class Joined:
     def __init__(self, base: NDArray[Any], live: NDArray[Any], index: Int64s | None = None) -> None:
         self.base, self.live, self._index = base, live, index
         num_live = len(live) if index is None else len(index)
-        self.shape = (len(base) + num_live, *base.shape[1:])
+        self.shape: tuple[int, ...] = (len(base) + num_live, *base.shape[1:])
         self.dtype = base.dtype
 
     def __len__(self) -> int:

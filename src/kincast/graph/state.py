@@ -29,14 +29,17 @@ _FEW_CHUNKS = 64
 
 
 class Growing:
-    """A one-dimensional array that grows at its end.
+    """An array that grows at its end.
+
+    What was read of it stays as it was, unless it is written on.
 
     Args:
         dtype: of its values.
+        width: of its rows; one-dimensional when None.
     """
 
-    def __init__(self, dtype: Any) -> None:
-        self._values: NDArray[Any] = np.empty(16, dtype)
+    def __init__(self, dtype: Any, width: int | None = None) -> None:
+        self._values: NDArray[Any] = np.empty(16 if width is None else (16, width), dtype)
         self._size = 0
 
     def __len__(self) -> int:
@@ -52,7 +55,7 @@ class Growing:
         num = len(values) if num is None else num
         size = self._size + num
         if size > len(self._values):
-            grown = np.empty(max(size, 2 * len(self._values)), self._values.dtype)
+            grown = np.empty((max(size, 2 * len(self._values)), *self._values.shape[1:]), self._values.dtype)
             grown[: self._size] = self.values
             self._values = grown
         self._values[self._size : size] = values
@@ -177,12 +180,12 @@ class TableState:
 
     def present(self) -> Int64s:
         """[n] int64 arrivals that hold a key now and that no rule rejects."""
-        arrivals = self.arrival.values[self.standing.values == PRESENT]
+        arrivals: Int64s = self.arrival.values[self.standing.values == PRESENT]
         return arrivals[~self.rejected.values[arrivals]]
 
     def dead(self) -> Int64s:
         """[n] int64 rows of the base that were updated or deleted, ascending."""
-        rows = self.base_row.values[self.standing.values != UNTOUCHED]
+        rows: Int64s = self.base_row.values[self.standing.values != UNTOUCHED]
         return np.sort(rows[rows >= 0])
 
 

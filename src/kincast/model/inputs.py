@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kincast.clock import DAY_US
 from kincast.feature.convert import NO_INSTANT
+from kincast.feature.live import LiveFeatures
 from kincast.feature.store import FeatureStore, TableFeatures
 from kincast.sample.batch import Batch, Block
 from kincast.sample.edge import EdgeType
@@ -70,7 +71,7 @@ class Inputs:
         return len(next(iter(self.hop_offsets.values()))) - 2
 
 
-def make_inputs(batch: Batch, features: FeatureStore) -> Inputs:
+def make_inputs(batch: Batch, features: FeatureStore | LiveFeatures) -> Inputs:
     """Gather the features of every sampled row."""
     return Inputs(
         num_seeds=len(batch.seeds),

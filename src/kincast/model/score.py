@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kincast.feature.live import LiveFeatures
 from kincast.feature.store import FeatureStore
+from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.model.inputs import Inputs, make_inputs
 from kincast.model.network import Network
@@ -17,6 +19,7 @@ from kincast.model.objective import Objective
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings
 from kincast.sample.batch import Batch, Seeds
+from kincast.sample.live import LiveSampler
 from kincast.sample.loader import Loader
 from kincast.sample.sampler import Sampler
 
@@ -36,8 +39,8 @@ class InputLoader:
 
     def __init__(
         self,
-        snapshot: Snapshot,
-        features: FeatureStore,
+        snapshot: Snapshot | LiveSnapshot,
+        features: FeatureStore | LiveFeatures,
         settings: ModelSettings,
         seed: int,
         num_threads: int | None = None,
@@ -83,8 +86,10 @@ class InputLoader:
     def _sampler(self, redraw: int | None) -> Sampler:
         settings = self.settings
         keyed_by = "row" if redraw is None else "seed"
-        return Sampler(
-            self.snapshot,
+        live = self.snapshot if isinstance(self.snapshot, LiveSnapshot) else None
+        base = self.snapshot.base if isinstance(self.snapshot, LiveSnapshot) else self.snapshot
+        sampler = Sampler(
+            base,
             settings.fanout,
             settings.fanout_overrides,
             settings.sampling,
@@ -92,6 +97,7 @@ class InputLoader:
             redraw=redraw or 0,
             keyed_by=keyed_by,
         )
+        return sampler if live is None else LiveSampler(live, sampler)
 
     def _prepare(self, batch: Batch) -> Inputs:
         return make_inputs(batch, self.features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from kincast.clock import format_instant
-from kincast.errors import KeyNotFoundError, VersionError
+from kincast.errors import DataError, KeyNotFoundError, VersionError
+from kincast.feature.live import LiveFeatures
 from kincast.feature.spec import FeatureSpec
 from kincast.feature.store import FeatureStore, open_features
+from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.model.network import Network, load_weights
 from kincast.model.objective import Objective
@@ -77,7 +80,8 @@ class Predictor:
 
     def __init__(self, version: Version, snapshot: Snapshot, features: FeatureStore) -> None:
         limit_threads()
-        self.version, self.snapshot = version, snapshot
+        self.version = version
+        self.snapshot: Snapshot | LiveSnapshot = snapshot
         self.task: Task = compile_task(version.info.query, snapshot.schema)
         model = ModelSettings.model_validate(version.info.settings["model"])
         self.objective = Objective.from_dict(version.features["objective"])
@@ -86,6 +90,7 @@ class Predictor:
         self.network.eval()
         seed = int(version.info.settings["train"]["seed"])
         self.loader = InputLoader(snapshot, features, model, seed)
+        self.features = features
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
 
     @staticmethod
@@ -110,6 +115,13 @@ class Predictor:
         spec = FeatureSpec.from_dict(version.features["spec"])
         return Predictor(version, snapshot, open_features(snapshot, spec, features_root, progress))
 
+    def over(self, view: LiveSnapshot, features: LiveFeatures) -> Predictor:
+        """The same version over a live view of the same schema, with its features encoded."""
+        other = copy.copy(self)
+        other.snapshot = view
+        other.loader = InputLoader(view, features, self.loader.settings, self.loader.seed)
+        return other
+
     @property
     def info(self) -> VersionInfo:
         """What is known of the version."""
@@ -118,9 +130,7 @@ class Predictor:
     def default_as_of(self) -> int:
         """The latest instant that the facts of the target tables reach."""
         tables = self.task.fact_tables or (self.task.entity,)
-        times = [self.snapshot.tables[name].time_us for name in tables]
-        latest = [int(time_us[-1]) for time_us in times if time_us is not None and len(time_us)]
-        return max(latest, default=self.snapshot.max_time_us)
+        return max(self.snapshot.latest_us(name) for name in tables) or self.snapshot.max_time_us
 
     def instants_of(self, rows: NDArray[np.int64], as_of_us: int | None) -> NDArray[np.int64]:
         """[n] int64 as-of instant of each row: the one asked for; without one, that of the training.
@@ -176,7 +186,14 @@ class Predictor:
             return self.loader.score(self.network, self.objective, seeds, progress)
 
     def entity_rows(self, as_of_us: int | None) -> tuple[NDArray[np.int64], int]:
-        """All rows that the query asks about at an instant, and the instant."""
+        """All rows of a snapshot that the query asks about at an instant, and the instant.
+
+        Raises:
+            DataError: the rows are live ones, which a query cannot be asked of.
+        """
+        if isinstance(self.snapshot, LiveSnapshot):
+            hint = "compact them into a snapshot first: kincast compact"
+            raise DataError("live rows are predicted by their keys only", where=self.task.entity, hint=hint)
         with self.snapshot.open_tables() as tables:
             return prediction_seeds(self.task, tables, as_of_us)
 
