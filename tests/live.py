@@ -162,14 +162,7 @@ def _event(schema: Schema, draw: random.Random, sequence: int) -> Event:
     }[table.name]()
     if table.name == "lines":
         row["amount"] = float(sequence)
-<<<<<<< HEAD
-    row = {
-        name: value.astype("datetime64[us]").item() if hasattr(value, "astype") else value
-        for name, value in row.items()
-    }
-=======
     row = {name: value.item() if isinstance(value, np.datetime64) else value for name, value in row.items()}
->>>>>>> work-live
     if not table.key:
         return Event(table.name, f"visit {sequence}", sequence, row, False)
     found = tuple(row[name] for name in table.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +14,12 @@ from kincast.cli.console import Console
 from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument, VersionOption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from kincast.predict.online import Predictor
+    from kincast.schema import Schema
+    from kincast.serve.intake import Intake
     from kincast.store.rows import Store
 
 _PATIENCE_S = 60.0
@@ -48,18 +52,33 @@ def serve(
     from kincast.serve.run import running
     from kincast.serve.run import serve as serve_app
 
+    snapshot = workspace.snapshot()
     with console.progress() as progress:
-        predictor = Predictor.load(found, workspace.snapshot(), workspace.project.work / "features", progress)
-    app = create_app(predictor, embeddings(workspace.project.store, name))
-    if not once:
-        serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))
-        return
+        predictor = Predictor.load(found, snapshot, workspace.project.work / "features", progress)
+    with _intake(workspace.project.snapshots, snapshot.schema, append) as intake:
+        app = create_app(predictor, embeddings(workspace.project.store, name), intake=intake)
+        if not once:
+            serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))
+            return
     with running(app, host, 0) as url:
         body = {"keys": [first_key(predictor)]}
         answer = ask(url, "/v1/predict", body)
     console.say(f"POST {url}/v1/predict {json.dumps(body)}")
     console.say(json.dumps(answer, indent=2, ensure_ascii=False))
     console.result({"asked": body, "answer": answer})
+
+
+@contextlib.contextmanager
+def _intake(root: Path, schema: Schema, wanted: bool) -> Iterator[Intake | None]:
+    """What takes rows in, where that is wanted; nobody else can write the log meanwhile."""
+    from kincast.graph.delta import DeltaLog
+    from kincast.serve.intake import Intake
+
+    if not wanted:
+        yield None
+        return
+    with DeltaLog(root) as log:
+        yield Intake(log, schema)
 
 
 def embeddings(root: Path, task: str) -> Store | None:
