@@ -64,7 +64,7 @@ class Server:
 
     def close(self) -> None:
         """Stop it and remove its folder."""
-        with contextlib.suppress(subprocess.CalledProcessError):
+        with contextlib.suppress(SystemExit):
             self._run("pg_ctl", "-D", "data", "-m", "immediate", "-w", "stop")
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -92,7 +92,9 @@ class Server:
             command, cwd=self.folder, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **self._become
         )
         if done.returncode:
-            raise subprocess.CalledProcessError(done.returncode, command, stderr=done.stderr)
+            log = self.folder / "log"
+            said = log.read_text(errors="replace")[-2_000:] if log.exists() else ""
+            raise SystemExit(f"{' '.join(command)}: {done.stderr.decode(errors='replace')}{said}")
 
 
 def run(url: str, sql: str) -> None:

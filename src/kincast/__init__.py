@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kincast.errors import KincastError
+    from kincast.graph.append import append
     from kincast.graph.build import build_snapshot
+    from kincast.graph.compact import compact
     from kincast.graph.open import open_snapshot
     from kincast.predict.batch import predict_all
+    from kincast.predict.live import LivePredictor
     from kincast.predict.online import Predictor
     from kincast.project import Project, read_project
     from kincast.query.compile import compile_task
@@ -23,11 +26,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "KincastError",
+    "LivePredictor",
     "Predictor",
     "Project",
     "Report",
     "Schema",
+    "append",
     "build_snapshot",
+    "compact",
     "compile_task",
     "load_version",
     "open_snapshot",
@@ -40,11 +46,14 @@ __all__ = [
 # Public name → where it is defined. Loaded on first use, so that `import kincast` costs next to nothing.
 _HOMES = {
     "KincastError": "kincast.errors",
+    "LivePredictor": "kincast.predict.live",
     "Predictor": "kincast.predict.online",
     "Project": "kincast.project",
     "Report": "kincast.report",
     "Schema": "kincast.schema",
+    "append": "kincast.graph.append",
     "build_snapshot": "kincast.graph.build",
+    "compact": "kincast.graph.compact",
     "compile_task": "kincast.query.compile",
     "load_version": "kincast.registry.version",
     "open_snapshot": "kincast.graph.open",

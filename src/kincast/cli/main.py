@@ -13,13 +13,16 @@ from collections.abc import Sequence
 import typer
 
 from kincast.cli import (
+    append,
     build,
     check,
+    compact,
     deadletters,
     demo,
     drift,
     evaluate,
     explain,
+    forget,
     ingest,
     init,
     predict,
@@ -49,6 +52,9 @@ app.command("check")(check.check)
 app.command("explain")(explain.explain)
 app.command("build")(build.build)
 app.command("ingest")(ingest.ingest)
+app.command("append")(append.append)
+app.command("compact")(compact.compact)
+app.command("forget")(forget.forget)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)

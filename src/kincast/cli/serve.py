@@ -1,4 +1,5 @@
 """Serve: predictions and embeddings over HTTP."""
+# over budget: each argument of serve is an option of the command
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from kincast.cli.workspace import Workspace
     from kincast.predict.online import Predictor
-    from kincast.schema import Schema
     from kincast.serve.intake import Intake
     from kincast.store.rows import Store
 
@@ -30,7 +31,9 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.", min=0, max=65535)] = 8321,
     once: Annotated[bool, typer.Option("--once", help="Ask for one prediction, show the answer, and stop.")] = False,
-    append: Annotated[bool, typer.Option("--append", help="Take rows in at POST /v1/append.")] = False,
+    ingest: Annotated[
+        bool, typer.Option("--ingest", help="Take changes in: at POST /v1/append, and those that kincast.yaml follows.")
+    ] = False,
     version: VersionOption = None,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,
@@ -38,7 +41,8 @@ def serve(
 ) -> None:
     """Answer predictions over HTTP.
 
-    On this machine only, until interrupted; the API describes itself at /docs.
+    On this machine only, until interrupted; the API describes itself at /docs. Rows that are appended meanwhile count
+    within a second.
     """
     from kincast.cli.workspace import Workspace
 
@@ -47,19 +51,24 @@ def serve(
     name, _ = workspace.project.task(task)
     found = workspace.version(name, version)
 
+    from kincast.predict.live import LivePredictor
     from kincast.predict.online import Predictor
     from kincast.serve.app import create_app
     from kincast.serve.run import running
     from kincast.serve.run import serve as serve_app
 
-    snapshot = workspace.snapshot()
-    with console.progress() as progress:
-        predictor = Predictor.load(found, snapshot, workspace.project.work / "features", progress)
-    with _intake(workspace.project.snapshots, snapshot.schema, append) as intake:
-        app = create_app(predictor, embeddings(workspace.project.store, name), intake=intake)
-        if not once:
+    features = workspace.project.work / "features"
+    if not once:
+        with console.progress() as progress:
+            live = LivePredictor(found, workspace.project.snapshots, features, progress)
+        live.start()
+        with _intake(workspace, ingest) as intake:
+            app = create_app(live, embeddings(workspace.project.store, name), intake=intake)
             serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))
-            return
+        return
+    with console.progress() as progress:
+        predictor = Predictor.load(found, workspace.snapshot(), features, progress)
+    app = create_app(predictor, embeddings(workspace.project.store, name))
     with running(app, host, 0) as url:
         body = {"keys": [first_key(predictor)]}
         answer = ask(url, "/v1/predict", body)
@@ -69,15 +78,21 @@ def serve(
 
 
 @contextlib.contextmanager
-def _intake(root: Path, schema: Schema, wanted: bool) -> Iterator[Intake | None]:
-    """What takes rows in, where that is wanted; nobody else can write the log meanwhile."""
-    from kincast.graph.delta import DeltaLog
-    from kincast.serve.intake import Intake
-
+def _intake(workspace: Workspace, wanted: bool) -> Iterator[Intake | None]:
+    """What takes rows in, where that is wanted, while the project's stream is followed too; nobody else may then."""
     if not wanted:
         yield None
         return
-    with DeltaLog(root) as log:
+    from kincast.graph.delta import DeltaLog
+    from kincast.graph.ingest import ingesting
+    from kincast.serve.intake import Intake
+
+    schema = workspace.snapshot().schema
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(DeltaLog(workspace.project.snapshots))
+        if workspace.project.live is not None:
+            stream = stack.enter_context(contextlib.closing(workspace.stream(schema)))
+            stack.enter_context(ingesting(stream, log, schema))
         yield Intake(log, schema)
 
 

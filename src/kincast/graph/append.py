@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,8 @@ import pyarrow as pa
 from kincast.errors import DataError
 from kincast.graph.delta import DeltaLog, Kept
 from kincast.graph.judge import Judge
+from kincast.graph.open import open_snapshot
+from kincast.project import Project
 from kincast.schema import Schema
 from kincast.source.change import Changes, Delivery
 
@@ -76,7 +79,23 @@ def own_changes(schema: Schema, table: str, rows: pa.Table, deleted: bool = Fals
     return Changes(table, rows, sequence, np.full(rows.num_rows, deleted), ids)
 
 
-def append(root: Path, schema: Schema, table: str, rows: pa.Table, deleted: bool = False) -> Appended:
-    """``append_rows`` to the log of a folder of snapshots, opened for this call."""
-    with DeltaLog(root) as log:
-        return append_rows(log, schema, table, rows, deleted)
+def append(
+    project: Project, table: str, rows: pa.Table | Sequence[Mapping[str, Any]], deleted: bool = False
+) -> Appended:
+    """Append rows to a project's graph; they are on the disk when this returns, and seen within a second.
+
+    Args:
+        project: with a snapshot.
+        table: whose rows they are.
+        rows: a table, or mappings from column names to values.
+        deleted: the rows are gone; only their keys are looked at.
+
+    Raises:
+        SnapshotError: there is no snapshot yet.
+        StorageError: another process takes changes in, or the disk refused.
+        SchemaError, DataError: as ``append_rows``.
+    """
+    schema = open_snapshot(project.snapshots).schema
+    given = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows])
+    with DeltaLog(project.snapshots) as log:
+        return append_rows(log, schema, table, given, deleted)

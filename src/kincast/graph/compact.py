@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,19 @@ from kincast.graph.delta import (
     DeltaLog,
     LogChangedError,
     LogReader,
+    Record,
     first_record,
     remove_segments,
     segments,
 )
-from kincast.graph.judge import RULE_COLUMN, Judge
+from kincast.graph.judge import RULE_COLUMN, Judge, foreign_sql, text_sql
 from kincast.graph.manifest import Manifest
 from kincast.graph.open import open_snapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.graph.state import OLDEST, PRESENT, UNTOUCHED, Folded, State, typed_schema
 from kincast.progress import Progress, silent
 from kincast.schema import Schema, Table
-from kincast.source.base import BATCH_ROWS, quote
+from kincast.source.base import BATCH_ROWS, literal, quote
 from kincast.source.cast import kept_type
 from kincast.source.change import Changes
 
@@ -48,8 +49,10 @@ _LOCK_FILE = "compact.lock"
 _FOLDED = "folded-"
 _RECORD = b"record"
 
+Forgotten = Mapping[str, Iterable[str]]
 
-def compact(root: Path, progress: Progress = silent) -> Snapshot:
+
+def compact(root: Path, progress: Progress = silent, log: DeltaLog | None = None) -> Snapshot:
     """Make the current snapshot and everything in the log beside it the next snapshot, and cut the log there.
 
     It may run while another process writes to the log and others read. A crash at any instant leaves the version
@@ -58,6 +61,7 @@ def compact(root: Path, progress: Progress = silent) -> Snapshot:
     Args:
         root: folder of all versions.
         progress: told about each step.
+        log: of this folder, where this process has it open for writing.
 
     Returns:
         The new current version; the old one when the log has nothing new.
@@ -66,12 +70,11 @@ def compact(root: Path, progress: Progress = silent) -> Snapshot:
         SnapshotError: there is no snapshot, or it or the log is damaged.
         StorageError: the disk refused, or another process compacts.
     """
-    with _compacting(root):
+    with compacting(root):
         state, record = caught_up(root)
         if record <= folded_record(root, state.base):
             return state.base
-        with suppress(StorageError), DeltaLog(root) as log:  # unless another process writes: it rotates by itself
-            log.rotate()
+        _rotate(root, log)
         made = fold(root, state, record, progress)
         remove_segments(root, record)
         for path in (root / DELTA_FOLDER).glob(f"{_FOLDED}*"):
@@ -80,7 +83,18 @@ def compact(root: Path, progress: Progress = silent) -> Snapshot:
         return made
 
 
-def fold(root: Path, state: State, record: int, progress: Progress = silent) -> Snapshot:
+def _rotate(root: Path, log: DeltaLog | None) -> None:
+    """Begin a new segment, unless another process writes: its segments end when they are full."""
+    if log is not None:
+        log.rotate()
+        return
+    with suppress(StorageError), DeltaLog(root) as own:
+        own.rotate()
+
+
+def fold(
+    root: Path, state: State, record: int, progress: Progress = silent, forgotten: Forgotten | None = None
+) -> Snapshot:
     """Publish a state as the current snapshot, with the note of what went into it.
 
     Args:
@@ -88,12 +102,13 @@ def fold(root: Path, state: State, record: int, progress: Progress = silent) -> 
         state: the base with all changes up to the record.
         record: of the log.
         progress: told about each step.
+        forgotten: table → texts of keys, as in ``Judged``, of which nothing may be left.
     """
 
     def note(manifest: Manifest) -> None:
         save_folded(root, manifest.id, Folded(record, folded_changes(state)))
 
-    source = _MergedSource(state)
+    source = MergedSource(state, forgotten or {})
     schema = state.schema
     return build_snapshot(source, schema, root, progress, staged_as=typed_schema(schema), before_publish=note)
 
@@ -111,17 +126,34 @@ def caught_up(root: Path) -> tuple[State, int]:
                 raise
             continue
         state = State(base, folded)
-        for one in records:
-            apply_record(state, one.delivery.changes)
-        return state, max([reader.last, *(one.number for one in records)])
+        apply_records(state, records)
+        return state, reader.last
     raise SnapshotError("the log keeps changing", where=str(root))
 
 
-def apply_record(state: State, changes: Sequence[Changes]) -> None:
-    """Apply the changes of one record, leaving out tables that the schema does not have."""
-    for one in changes:
-        if state.schema.has_table(one.table):
-            state.apply(one)
+def apply_records(state: State, records: Sequence[Record]) -> None:
+    """Apply the changes of records, those of one table together; tables that the schema does not have are left out."""
+    found: dict[tuple[str, pa.Schema, bool], list[Changes]] = {}
+    for record in records:
+        for one in record.delivery.changes:
+            if state.schema.has_table(one.table) and len(one):
+                found.setdefault((one.table, one.rows.schema, one.ids is None), []).append(one)
+    for parts in found.values():
+        state.apply(joined_changes(parts))
+
+
+def joined_changes(parts: Sequence[Changes]) -> Changes:
+    """Changes of one table and of the same columns as one; their order does not matter."""
+    if len(parts) == 1:
+        return parts[0]
+    ids = None if parts[0].ids is None else tuple(id for part in parts for id in part.ids or ())
+    return Changes(
+        parts[0].table,
+        pa.concat_tables([part.rows for part in parts]),
+        np.concatenate([part.sequence for part in parts]),
+        np.concatenate([part.deleted for part in parts]),
+        ids,
+    )
 
 
 def follow(root: Path, folded: Folded | None) -> LogReader:
@@ -197,7 +229,8 @@ def _folded_path(root: Path, id: str) -> Path:
 
 
 @contextmanager
-def _compacting(root: Path) -> Iterator[None]:
+def compacting(root: Path) -> Iterator[None]:
+    """Keep other processes from compacting."""
     folder = root / DELTA_FOLDER
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -209,16 +242,21 @@ def _compacting(root: Path) -> Iterator[None]:
         os.close(file)
 
 
-class _MergedSource:
+class MergedSource:
     """The rows of a state as a source: those of the base that were not changed, and the newest of the others.
 
     Rows that the base rejected come again, so that they are counted again, unless their key was changed since.
+
+    Args:
+        state: the base with its changes.
+        forgotten: table → texts of keys, as in ``Judged``; rows with such a key are left out, and where others refer
+            to one, their foreign key is null.
     """
 
     url = "live rows"
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, state: State, forgotten: Forgotten) -> None:
+        self._state, self._forgotten = state, forgotten
 
     def inspect(self) -> Schema:
         """The schema of the rows."""
@@ -239,11 +277,13 @@ class _MergedSource:
         connection = tables.connect()
         connection.register("_kincast_dead", pa.table({"dead": self._state.tables[table].dead()}))
         connection.register("_kincast_more", self._more(found))
-        chosen = ", ".join(f"CAST({quote(n)} AS {kept_type(found.column(n))}) AS {quote(n)}" for n in names)
+        values = self._values(found)
+        chosen = ", ".join(f"CAST({values[n]} AS {kept_type(found.column(n))}) AS {quote(n)}" for n in names)
+        where = self._where(found)
         try:
             reader = connection.sql(
-                f"SELECT {chosen} FROM {quote(table)} ANTI JOIN _kincast_dead ON _row = dead "
-                f"UNION ALL SELECT {chosen} FROM _kincast_more"
+                f"SELECT {chosen} FROM {quote(table)} ANTI JOIN _kincast_dead ON _row = dead WHERE {where} "
+                f"UNION ALL SELECT {chosen} FROM _kincast_more WHERE {where}"
             ).to_arrow_reader(BATCH_ROWS)
         except duckdb.Error as error:
             raise SourceError(f"the rows cannot be read: {error}", where=table) from None
@@ -252,6 +292,23 @@ class _MergedSource:
     def write(self, table: str, rows: pa.Table) -> None:
         """Live rows are appended to the log instead."""
         raise SourceError("live rows are written through the log", where=table)
+
+    def _values(self, table: Table) -> dict[str, str]:
+        """SQL of each column: as it is, but null where it refers to a key that is forgotten."""
+        values = {column.name: quote(column.name) for column in table.columns}
+        for link in self._state.schema.links_from(table.name):
+            if keys := self._forgotten.get(link.target):
+                parts = foreign_sql(self._state.schema, link, {name: quote(name) for name in link.columns})
+                for name in set(link.columns) - set(table.key):
+                    values[name] = f"CASE WHEN {_one_of(parts, keys)} THEN NULL ELSE {values[name]} END"
+        return values
+
+    def _where(self, table: Table) -> str:
+        """SQL condition: the row's key is not forgotten."""
+        keys = self._forgotten.get(table.name)
+        if not keys:
+            return "true"
+        return f"NOT {_one_of([f'CAST({quote(n)} AS {kept_type(table.column(n))})' for n in table.key], keys)}"
 
     def _more(self, table: Table) -> pa.Table:
         """The rows that are not in the base, and those that it rejected."""
@@ -284,6 +341,11 @@ class _MergedSource:
             for key in judged.keys.to_pylist()
         ]
         return judged.rows.filter(pa.array([not one for one in changed], pa.bool_()))
+
+
+def _one_of(parts: list[str], keys: Iterable[str]) -> str:
+    """SQL condition, never NULL: the key of these parts has one of those texts."""
+    return f"coalesce({text_sql(parts)} IN ({', '.join(map(literal, keys))}), false)"
 
 
 def _closing(reader: Any, tables: Any) -> pa.RecordBatchReader:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from kincast.errors import KincastError
-from kincast.graph.compact import apply_record, follow, read_folded
+from kincast.graph.compact import apply_records, follow, read_folded
 from kincast.graph.delta import LogChangedError
 from kincast.graph.live import LiveSnapshot, ViewMaker
 from kincast.graph.open import open_snapshot
@@ -108,8 +108,7 @@ class Live:
         except LogChangedError:  # compacted, rewritten, or taken back: begin again from the snapshot
             self._open()
             records, before = self._reader.read(), None
-        for record in records:
-            apply_record(self._state, record.delivery.changes)
+        apply_records(self._state, records)
         if before is not None and not records:
             return before
         return self._maker.make(self._reader.last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -101,15 +102,21 @@ class TableState:
             keys: [n] key texts.
             columns: the typed key columns, row for row; None where keys are ids.
         """
-        known = len(self.slots)
-        slots = np.fromiter((self.slots.setdefault(key, len(self.slots)) for key in keys), np.int64, len(keys))
-        self._make(len(self.slots) - known)
+        slots = self._slots_of(keys)
         unsure = np.flatnonzero(self.base_row.values[slots] == _NOT_LOOKED_UP)
         if len(unsure):
             found: Int64s = np.full(len(unsure), -1, np.int64)
             if columns is not None and self._keyed and self._base.tables[self.name].num_rows:
                 found = self._base.rows_of(self.name, key_values(columns.take(pa.array(unsure))))
             self.base_row.values[slots[unsure]] = found
+        return slots
+
+    def _slots_of(self, keys: Sequence[str]) -> Int64s:
+        slots = np.fromiter(map(self.slots.get, keys, repeat(-1)), np.int64, len(keys))
+        known = len(self.slots)
+        for place in np.flatnonzero(slots < 0).tolist():
+            slots[place] = self.slots.setdefault(keys[place], len(self.slots))
+        self._make(len(self.slots) - known)
         return slots
 
     def _make(self, num: int) -> None:
@@ -121,9 +128,7 @@ class TableState:
 
     def remember(self, keys: Sequence[str], sequence: Int64s, content: NDArray[np.bytes_]) -> None:
         """Take over which changes of which keys the base has in it already."""
-        known = len(self.slots)
-        slots = np.fromiter((self.slots.setdefault(key, len(self.slots)) for key in keys), np.int64, len(keys))
-        self._make(len(self.slots) - known)
+        slots = self._slots_of(keys)
         self.sequence.values[slots] = sequence
         self.content.values[slots] = content
 
@@ -181,7 +186,7 @@ class TableState:
     def present(self) -> Int64s:
         """[n] int64 arrivals that hold a key now and that no rule rejects."""
         arrivals: Int64s = self.arrival.values[self.standing.values == PRESENT]
-        return arrivals[~self.rejected.values[arrivals]]
+        return np.asarray(arrivals[~self.rejected.values[arrivals]], np.int64)
 
     def dead(self) -> Int64s:
         """[n] int64 rows of the base that were updated or deleted, ascending."""

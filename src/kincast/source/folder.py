@@ -141,6 +141,27 @@ class FolderSource:
         return self._tables[name]
 
 
+def read_rows(path: Path) -> pa.Table:
+    """All rows of one Parquet or CSV file; the columns of a CSV file are text.
+
+    Raises:
+        SourceError: it is not there, or is no such file.
+    """
+    if not path.name.lower().endswith(_SUFFIXES):
+        raise SourceError("the file has another kind", where=str(path), hint=f"give one of {', '.join(_SUFFIXES)}")
+    if not path.is_file():
+        raise SourceError("there is no such file", where=str(path))
+    if not path.name.lower().endswith(".parquet"):
+        _check_encoding(path)
+    connection = _connect()
+    try:
+        return connection.sql(f"FROM {_read(path)}").to_arrow_table()
+    except duckdb.Error as error:
+        raise _unreadable(error, path) from None
+    finally:
+        connection.close()
+
+
 def _connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
