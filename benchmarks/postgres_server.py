@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
@@ -46,26 +45,41 @@ class Server:
         self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}/shop"
         self.start()
-        run(self.url.removesuffix("shop") + "postgres", "CREATE DATABASE shop")
+        run(self.url.replace("/shop", "/postgres"), "CREATE DATABASE shop")
 
     def start(self) -> None:
         """Start it, or start it again after a kill; returns when it answers."""
-        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c wal_level=logical"
-        options += "".join(f" -c {setting}" for setting in self._settings)
-        self._run("pg_ctl", "-D", "data", "-l", "log", "-o", options, "-w", "-t", "60", "start")
+        settings = [f"port={self._port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "wal_level=logical"]
+        options = [part for setting in (*settings, *self._settings) for part in ("-c", setting)]
+        with (self.folder / "log").open("ab") as log:
+            # A child of our own: a server that was killed and that nobody waits for would seem to be running still.
+            self._process = subprocess.Popen(
+                [str(self._binaries / "postgres"), "-D", "data", *options],
+                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._become,
+            )  # fmt: skip
+        end = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                driver.connect(self.url.replace("/shop", "/postgres")).close()
+                return
+            except driver.Error:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise SystemExit(f"PostgreSQL does not start:\n{self._said()}") from None
+                time.sleep(0.02)
 
     def kill(self) -> None:
         """SIGKILL the server's first process and wait until all of its processes are gone."""
         lines = (self.folder / "data" / "postmaster.pid").read_text().splitlines()
-        os.kill(int(lines[0]), signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
         end = time.monotonic() + _PATIENCE_S
         while self._has_memory(lines) and time.monotonic() < end:
             time.sleep(0.02)
 
     def close(self) -> None:
         """Stop it and remove its folder."""
-        with contextlib.suppress(SystemExit):
-            self._run("pg_ctl", "-D", "data", "-m", "immediate", "-w", "stop")
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Server:
@@ -92,9 +106,10 @@ class Server:
             command, cwd=self.folder, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **self._become
         )
         if done.returncode:
-            log = self.folder / "log"
-            said = log.read_text(errors="replace")[-2_000:] if log.exists() else ""
-            raise SystemExit(f"{' '.join(command)}: {done.stderr.decode(errors='replace')}{said}")
+            raise SystemExit(f"{' '.join(command)}: {done.stderr.decode(errors='replace')}")
+
+    def _said(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-2_000:]
 
 
 def run(url: str, sql: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kincast.errors import SourceError, StorageError
+from kincast.errors import KincastError, SourceError, StorageError
 from kincast.graph.append import STREAM
 from kincast.graph.build import build_snapshot
 from kincast.graph.compact import save_folded
@@ -110,6 +112,31 @@ def ingest(
             stream.close()
             pause(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+@contextlib.contextmanager
+def ingesting(stream: ChangeStream, log: DeltaLog, schema: Schema) -> Iterator[None]:
+    """``ingest`` in a thread while the block runs; what ends it early is logged."""
+    stopping = threading.Event()
+
+    def wait(seconds: float) -> None:
+        stopping.wait(seconds)
+
+    def run() -> None:
+        try:
+            for _ in ingest(stream, log, schema, pause=wait):
+                if stopping.is_set():
+                    return
+        except KincastError as error:
+            log_.error("%s is no longer followed: %s", stream.name, error)
+
+    thread = threading.Thread(target=run, name="kincast-ingest", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def rebuild(stream: ChangeStream, source: Source, schema: Schema, root: Path, progress: Progress = silent) -> Snapshot:
