@@ -29,27 +29,32 @@ def _table(name: str, columns: str, key: str, time: RowTime | None, end: str | N
     return Table(name, tuple(made), tuple(key.split()), time, end)
 
 
-def shop_schema(text_keys: bool = False, shift: Span | None = None) -> Schema:
-    """Customers (with a referrer), products without a time, invoices, their lines timed by them, visits without key."""
-    kind = "VARCHAR" if text_keys else "BIGINT"
+def shop_schema(keys: str = "BIGINT", shift: Span | None = None) -> Schema:
+    """Customers (with a referrer), products without a time, invoices, their lines timed by them, visits without key.
+
+    Keys are BIGINT or VARCHAR; or they are BIGINT and, when ``mixed``, referred to by texts and fractions.
+    """
+    kind = "BIGINT" if keys == "mixed" else keys
+    text = "VARCHAR" if keys == "mixed" else kind
+    fraction = "DOUBLE" if keys == "mixed" else kind
     return Schema(
         (
             _table(
                 "lines",
-                f"invoice={kind} place=BIGINT product={kind} amount=DOUBLE",
+                f"invoice={text} place=BIGINT product={fraction} amount=DOUBLE",
                 "invoice place",
                 RowTime(via="invoice", shift=shift),
             ),
             _table(
                 "customers",
-                f"id={kind} joined=TIMESTAMP left=TIMESTAMP referrer={kind} age=DOUBLE",
+                f"id={kind} joined=TIMESTAMP left=TIMESTAMP referrer={fraction} age=DOUBLE",
                 "id",
                 RowTime(column="joined"),
                 "left",
             ),
             _table("products", f"id={kind} price=DOUBLE", "id", None),
-            _table("invoices", f"id={kind} customer={kind} at=TIMESTAMP", "id", RowTime(column="at")),
-            _table("visits", f"customer={kind} product={kind} at=TIMESTAMP", "", RowTime(column="at")),
+            _table("invoices", f"id={kind} customer={text} at=TIMESTAMP", "id", RowTime(column="at")),
+            _table("visits", f"customer={text} product={fraction} at=TIMESTAMP", "", RowTime(column="at")),
         ),
         (
             Link("lines", ("invoice",), "invoices", ("id",)),
@@ -113,7 +118,12 @@ class Shop:
 
 def rows_table(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as Arrow, typed by the schema."""
-    columns = [pa.array([row.get(c.name) for row in rows], _STORED[c.stored]) for c in table.columns]
+    columns = []
+    for column in table.columns:
+        values = [row.get(column.name) for row in rows]
+        if column.stored == "VARCHAR":
+            values = [None if value is None else str(value) for value in values]
+        columns.append(pa.array(values, _STORED[column.stored]))
     return pa.table(columns, [c.name for c in table.columns])
 
 

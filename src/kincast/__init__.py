@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kincast.graph.append import append
     from kincast.graph.build import build_snapshot
     from kincast.graph.compact import compact
+    from kincast.graph.follow import Live
     from kincast.graph.open import open_snapshot
     from kincast.predict.batch import predict_all
     from kincast.predict.live import LivePredictor
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "KincastError",
+    "Live",
     "LivePredictor",
     "Predictor",
     "Project",
@@ -46,6 +48,7 @@ __all__ = [
 # Public name → where it is defined. Loaded on first use, so that `import kincast` costs next to nothing.
 _HOMES = {
     "KincastError": "kincast.errors",
+    "Live": "kincast.graph.follow",
     "LivePredictor": "kincast.predict.live",
     "Predictor": "kincast.predict.online",
     "Project": "kincast.project",

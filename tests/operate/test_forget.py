@@ -62,7 +62,7 @@ def found_in(folder: Path, text: str) -> list[str]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    schema = shop_schema(text_keys=True)
+    schema = shop_schema("VARCHAR")
     shop = Shop(schema)
     take_all(shop, OLD)
     project = Project(folder=tmp_path, source="nowhere")

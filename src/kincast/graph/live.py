@@ -176,10 +176,10 @@ class LiveSnapshot:
         base_us = self.base.tables[table].time_us
         if base_us is None:
             return 0
-        alive = found.num_base
-        while alive and len(found.dead) and found.dead[alive - 1]:
-            alive -= 1
-        times = [int(base_us[alive - 1])] if alive else []
+        last = found.num_base - 1
+        if len(found.dead):
+            last = -1 if found.dead.all() else last - int(np.argmin(found.dead[::-1]))
+        times = [int(base_us[last])] if last >= 0 else []
         return max([*times, *found.live_time_us[-1:].tolist()], default=0)
 
     def rows_of(self, table: str, keys: Sequence[Any]) -> Int64s:
