@@ -17,6 +17,7 @@ from kincast.graph.compact import compact
 from kincast.graph.deadletter import UNREADABLE, DeadLetters
 from kincast.graph.delta import DeltaLog
 from kincast.graph.follow import Live
+from kincast.graph.forget import forget_row
 from kincast.graph.ingest import FIRST_PAUSE_S, LONGEST_PAUSE_S, IngestStatus, ingest, rebuild
 from kincast.source.change import Changes, Delivery, StreamLostError, Unread
 
@@ -193,3 +194,19 @@ def test_a_rebuild_leaves_out_what_the_rows_have_and_keeps_what_was_appended(tmp
     with DeltaLog(root) as log, pytest.raises(StorageError, match="another process"):
         rebuild(stale, shop.source(), SCHEMA, root)
     assert log.last == 4
+
+
+def test_a_forgotten_key_leaves_the_letters(tmp_path: Path) -> None:
+    shop = Shop(SCHEMA)
+    shop.build(tmp_path)
+    message = '{"table": "nowhere", "values": {"id": 4711}}'
+    letters = (products([4711], 2, "invoices"), products([4712], 2, "invoices"), products([4711], 3))
+    with DeltaLog(tmp_path) as log:
+        bad = Delivery("list", "1", letters, unread=(Unread("0:1", "event.table", message),))
+        list(ingest(ListStream([bad]), log, SCHEMA, once=True))
+    assert len(DeadLetters(tmp_path).read()) == 3
+    forget_row(tmp_path, "products", 4711)
+    assert [letter.row["id"] for letter in DeadLetters(tmp_path).read() if letter.row] == ["4712"]
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.suffix in (".jsonl", ".log"):
+            assert b"4711" not in path.read_bytes()

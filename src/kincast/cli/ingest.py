@@ -80,7 +80,7 @@ def _summary(console: Console, status: IngestStatus) -> None:
     rows = amount(status.rows, "change")
     console.say(f"{status.stream}: {rows} kept, {status.rejected:,} rejected, at {status.position or 'its start'}")
     for table, verdict in status.quarantined.items():
-        console.verdict("warn", f"{table} stands still: {verdict}; next: kincast init, kincast build")
+        console.verdict("warn", f"{table} stands still: {verdict}; next: look over schema.yaml, kincast build")
     if status.rejected:
         console.say("next: kincast deadletters list")
     console.result(asdict(status))

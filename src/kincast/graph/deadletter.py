@@ -155,10 +155,27 @@ class DeadLetters:
         if kept:
             position = hashlib.sha256("".join(letter.id for letter in letters).encode()).hexdigest()[:16]
             log.append(Delivery(_STREAM, position, tuple(kept)))
-        with storage_errors(self.path):
-            text = "".join(json.dumps(asdict(letter), ensure_ascii=False) + "\n" for letter in left)
-            replace_text(self.path, text)
+        self._write(left)
         return Replayed(sum(map(len, kept)), len(left))
+
+    def forget(self, parts: Sequence[str]) -> int:
+        """Remove every letter that names a key, whatever its table; returns how many.
+
+        Args:
+            parts: the key's values as text; a message is removed when all of them occur in it.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        letters = self.read()
+        left = [letter for letter in letters if not _names(letter, parts)]
+        if len(left) < len(letters):
+            self._write(left)
+        return len(letters) - len(left)
+
+    def _write(self, letters: Sequence[Letter]) -> None:
+        text = "".join(json.dumps(asdict(letter), ensure_ascii=False) + "\n" for letter in letters)
+        replace_text(self.path, text)
 
 
 def judged_rules(judge: Judge, changes: Changes) -> list[str | None]:
@@ -168,6 +185,13 @@ def judged_rules(judge: Judge, changes: Changes) -> list[str | None]:
     except (DataError, SchemaError):
         return [UNREADABLE] * len(changes)
     return rules
+
+
+def _names(letter: Letter, parts: Sequence[str]) -> bool:
+    if letter.text is not None:
+        return all(part in letter.text for part in parts)
+    values = [as_text(value) for value in (letter.row or {}).values()]
+    return all(part in values for part in parts)
 
 
 def _changes_of(letters: Sequence[Letter], schema: Schema) -> list[tuple[Changes, list[Letter]]]:

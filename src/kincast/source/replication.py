@@ -82,7 +82,7 @@ class PostgresChanges:
         look = self._fresh_look()
         for table in self.schema:
             if table.name not in look.places:
-                raise SourceError(f"table {table.name} is not there", where=self.source.url, hint="kincast init")
+                raise SourceError(f"table {table.name} is not there", where=self.source.url, hint="take it out of schema.yaml")
         whole = {t.name for t in self.schema if names_changed_rows(t, look)}
         start = self._slot.prepare(
             [look.places[t.name] for t in self.schema if t.name in whole],
@@ -148,7 +148,7 @@ class PostgresChanges:
         if table in self.quarantined:
             return []
         self.quarantined[table] = verdict
-        return [f"quarantined: {table}: {verdict}; its later changes are left out until: kincast init, kincast build"]
+        return [f"quarantined: {table}: {verdict}; it stands still until schema.yaml fits and kincast build has run"]
 
     def _gather(self, messages: Sequence[tuple[int, bytes]], after: int, news: list[str]) -> _Batch:
         """Take what the messages say of transactions that end behind a position."""

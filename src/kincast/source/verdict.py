@@ -82,7 +82,7 @@ def notes(schema: Schema, before: Look, look: Look, quarantined: Container[str])
     for table in look.schema:
         if not before.schema.has_table(table.name):
             if not schema.has_table(table.name):
-                yield f"accepted: there is a new table {table.name}; kincast init takes it in"
+                yield f"accepted: there is a new table {table.name}; schema.yaml decides whether it is used"
             continue
         if not schema.has_table(table.name) or table.name in quarantined:
             continue
@@ -90,7 +90,7 @@ def notes(schema: Schema, before: Look, look: Look, quarantined: Container[str])
         for column in table.columns:
             if not old.has_column(column.name) and not card.has_column(column.name):
                 new = f"accepted: {table.name} has a new column {column.name} ({column.stored})"
-                yield f"{new}; kincast init takes it in"
+                yield f"{new}; schema.yaml decides whether it is used"
         for column in old.columns:
             if not table.has_column(column.name) and not card.has_column(column.name):
                 yield f"accepted: {table.name} lost the column {column.name}, which the card leaves out"
