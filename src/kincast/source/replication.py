@@ -82,7 +82,8 @@ class PostgresChanges:
         look = self._fresh_look()
         for table in self.schema:
             if table.name not in look.places:
-                raise SourceError(f"table {table.name} is not there", where=self.source.url, hint="take it out of schema.yaml")
+                hint = "take it out of schema.yaml"
+                raise SourceError(f"table {table.name} is not there", where=self.source.url, hint=hint)
         whole = {t.name for t in self.schema if names_changed_rows(t, look)}
         start = self._slot.prepare(
             [look.places[t.name] for t in self.schema if t.name in whole],
