@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def deliveries(schema: Schema, events: list[Event], draw: random.Random) -> list
 KEYS = st.sampled_from(["BIGINT", "VARCHAR", "mixed"])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 10**6), KEYS, st.sampled_from([None, Span(-1, "days"), Span(1, "months")]))
 def test_as_the_rebuilt(tmp_path_factory: pytest.TempPathFactory, seed: int, keys: str, shift: Span | None) -> None:
     folder, draw = tmp_path_factory.mktemp("compact"), random.Random(seed)
@@ -59,6 +61,25 @@ def test_as_the_rebuilt(tmp_path_factory: pytest.TempPathFactory, seed: int, key
     assert open_snapshot(root, verify=True).id == made.id
     assert compact(root).id == made.id
     assert len(segments(root / "delta")) == 1
+
+
+def test_a_view_when_rows_are_lifted_that_name_unheard_keys(tmp_path: Path) -> None:
+    schema = shop_schema()
+    shop = Shop(schema)
+    at = np.datetime64("2024-01-01", "us").item()
+    old = [
+        Event("products", (5,), 1, {"id": 5, "price": 1.0}, False),
+        Event("invoices", (1,), 2, {"id": 1, "at": at}, False),
+        Event("lines", (1, 1), 3, {"invoice": 1, "place": 1, "product": 5, "amount": 1.0}, False),
+    ]
+    take_all(shop, old)
+    shop.build(tmp_path)
+    moved = Event("invoices", (1,), 10, {"id": 1, "at": at + timedelta(days=2)}, False)
+    with DeltaLog(tmp_path) as log, Live(tmp_path) as live:
+        log.append(Delivery("s", "1", tuple(as_changes(schema, [moved]))))
+        view = live.refresh()
+    line, product = view.tables["lines"], view.links[1]
+    assert (line.num_live, line.dead_rows.tolist(), product.live_forward.tolist()) == (1, [0], [0])
 
 
 def test_a_follower_goes_over_to_the_compacted(tmp_path: Path) -> None:

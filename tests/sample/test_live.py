@@ -79,7 +79,7 @@ KEYS = st.sampled_from(["BIGINT", "VARCHAR", "mixed"])
 SHIFTS = st.sampled_from([None, Span(-1, "days"), Span(1, "months")])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6), KEYS, SHIFTS, st.booleans())
 def test_as_the_rebuilt(
     tmp_path_factory: pytest.TempPathFactory, seed: int, keys: str, shift: Span | None, strict: bool

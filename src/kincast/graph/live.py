@@ -344,7 +344,11 @@ class ViewMaker:
         alive = base_row >= 0
         if len(tables[name].dead):
             alive[alive] = ~tables[name].dead[base_row[alive]]
-        found[named] = np.where(live[here] >= 0, live[here], np.where(alive, base_row, -1))
+        found[named] = np.where(alive, base_row, -1)
+        known = here < len(live)  # rows lifted since may name keys that nobody had heard of, so no live row has them
+        there = np.full(len(here), -1, np.int64)
+        there[known] = live[here[known]]
+        found[named[there >= 0]] = there[there >= 0]
         return found
 
     def _link(self, index: int, tables: Mapping[str, LiveTable], live_rows: Mapping[str, Int64s]) -> LiveLink:
