@@ -25,6 +25,14 @@ INSERT INTO orders
 """
 
 
+def elsewhere(folder: Path, url: str) -> Path:
+    """A project of the same rows and card that follows nothing."""
+    other = folder / "other"
+    other.mkdir(exist_ok=True)
+    (other / "kincast.yaml").write_text(f"source: {url}\nschema: {folder / 'schema.yaml'}\n")
+    return other
+
+
 def test_from_a_first_build_to_a_quarantine_and_back(
     postgres_database: Callable[[str], str],
     tmp_path: Path,
@@ -35,6 +43,7 @@ def test_from_a_first_build_to_a_quarantine_and_back(
     monkeypatch.setenv("PGPASSWORD", "s3cret")  # kincast.yaml never holds it
     url = postgres_database(SHOP)
     slot = url.rpartition("/")[2]
+    root = tmp_path / ".kincast" / "snapshots"
 
     def change(sql: str) -> None:
         with driver.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
@@ -46,15 +55,11 @@ def test_from_a_first_build_to_a_quarantine_and_back(
         text = capsys.readouterr().out
         return json.loads(text) if text else None
 
-    def live() -> Any:
-        return Live(tmp_path / ".kincast" / "snapshots").view
+    def has(table: str, keys: list[int]) -> list[bool]:
+        return [bool(row >= 0) for row in Live(root).view.rows_of(table, keys)]
 
     def rebuilt() -> str:
-        """Id of a snapshot of the rows as they are, built elsewhere."""
-        other = tmp_path / "other"
-        other.mkdir(exist_ok=True)
-        (other / "kincast.yaml").write_text(f"source: {url}\nschema: {tmp_path / 'schema.yaml'}\n")
-        return str(kincast("build", "--project", str(other))["snapshot"])
+        return str(kincast("build", "--project", str(elsewhere(tmp_path, url)))["snapshot"])
 
     kincast("init", url)
     with (tmp_path / "kincast.yaml").open("a") as file:
@@ -62,28 +67,27 @@ def test_from_a_first_build_to_a_quarantine_and_back(
     assert kincast("ingest", "--once", code=1) is None  # there is no snapshot yet
     kincast("build")
     try:
-        change(
-            "INSERT INTO orders VALUES (999, 3, '2024-03-01', 5), (998, 3, NULL, 5); DELETE FROM orders WHERE id < 10"
-        )
+        change("INSERT INTO orders VALUES (999, 3, '2024-03-01', 5), (998, 3, NULL, 5)")
+        change("DELETE FROM orders WHERE id < 10")
         status = kincast("ingest", "--once")
         assert (status["rows"], status["rejected"], status["quarantined"]) == (11, 1, {})
-        assert (live().rows_of("orders", [999, 998, 1]) >= 0).tolist() == [True, False, False]
+        assert has("orders", [999, 998, 1]) == [True, False, False]
         assert [letter["rule"] for letter in kincast("deadletters", "list")] == ["time.missing"]
         assert kincast("deadletters", "replay") == {"kept": 0, "left": 1}
-        assert compact(tmp_path / ".kincast" / "snapshots").id == rebuilt()
+        assert compact(root).id == rebuilt()
 
         change("ALTER TABLE orders RENAME COLUMN amount TO total; INSERT INTO orders VALUES (997, 3, '2024-03-01', 5)")
         change("INSERT INTO customers VALUES (41, 'new', '2024-03-01')")
         status = kincast("ingest", "--once")
         assert list(status["quarantined"]) == ["orders"]
-        assert (live().rows_of("customers", [41]) >= 0).tolist() == [True]
-        assert (live().rows_of("orders", [997]) >= 0).tolist() == [False]
+        assert has("customers", [41]) == [True]
+        assert has("orders", [997]) == [False]
 
         (tmp_path / "schema.yaml").write_text((tmp_path / "schema.yaml").read_text().replace("amount", "total"))
         kincast("build")
         change("UPDATE orders SET total = 6 WHERE id = 997")
         status = kincast("ingest", "--once")
         assert (status["rows"], status["quarantined"]) == (1, {})
-        assert compact(tmp_path / ".kincast" / "snapshots").id == rebuilt()
+        assert compact(root).id == rebuilt()
     finally:
         change(f"SELECT pg_drop_replication_slot('{slot}')")

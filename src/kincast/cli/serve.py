@@ -1,5 +1,4 @@
 """Serve: predictions and embeddings over HTTP."""
-# over budget: each argument of serve is an option of the command
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 60.0
 
 
-def serve(
+def serve(  # over budget: each argument is an option of the command
     task: TaskArgument = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.", min=0, max=65535)] = 8321,
