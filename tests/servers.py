@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -46,6 +48,7 @@ def postgres_server() -> Iterator[str]:
             "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password), "-N", "-E", "UTF8"
         )
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        options += " -c wal_level=logical -c max_replication_slots=64"
         run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-o", options, "-w", "start")
         try:
             yield f"postgresql://postgres:s3cret@127.0.0.1:{port}"
@@ -78,6 +81,56 @@ def postgres_database(postgres_server: str) -> Iterator[Callable[[str], str]]:
     yield make
     for name in made:
         run("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """URL of a running Redis server."""
+    port = _free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with _server("redis-server", options, port, "apt-get install redis-server"):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a running NATS server that keeps streams."""
+    port = _free_port()
+    folder = tmp_path_factory.mktemp("nats")
+    options = ["-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder)]
+    with _server("nats-server", options, port, "apt-get install nats-server"):
+        yield f"nats://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def kafka_servers() -> Iterator[str]:
+    """Addresses of a Kafka cluster that lives in the client library."""
+    kafka = pytest.importorskip("confluent_kafka", reason="needs Kafka's client: pip install confluent-kafka")
+    producer = kafka.Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    brokers = producer.list_topics(timeout=10).brokers.values()
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+    producer.flush(1)
+
+
+@contextlib.contextmanager
+def _server(program: str, options: list[str], port: int, install: str) -> Iterator[None]:
+    """Run a server until the block ends; it answers on its port when the block begins."""
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"needs {program}: {install}")
+    process = subprocess.Popen([found, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if process.poll() is not None or time.monotonic() > end:
+                pytest.fail(f"{program} does not answer")
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def _postgres_binaries() -> Path | None:

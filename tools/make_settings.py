@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from kincast.project import (
     FeatureSettings,
+    LiveSettings,
     ModelSettings,
     Project,
     SamplingSettings,
@@ -28,6 +29,7 @@ PATH = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md
 BLOCKS: tuple[tuple[str, type[Settings]], ...] = (
     ("kincast.yaml", Project),
     ("features", FeatureSettings),
+    ("live", LiveSettings),
     ("tasks.NAME", TaskSettings),
     ("tasks.NAME.split", SplitSettings),
     ("tasks.NAME.model", ModelSettings),

@@ -297,6 +297,40 @@ class TaskSettings(Settings):
     published: dict[str, dict[str, Text | float]] = Field(default_factory=dict)
 
 
+StreamKind = Literal["postgresql", "pull", "redis", "nats", "kafka"]
+
+
+class LiveSettings(Settings):
+    """Where changes of the rows come from, for ``kincast ingest``.
+
+    Attributes:
+        stream: kind of stream: ``postgresql`` follows the database's log, ``pull`` asks any database for new rows,
+            ``redis``, ``nats`` and ``kafka`` read events.
+        url: of the stream's server; the project's ``source`` for ``postgresql`` and ``pull``.
+        topic: stream (Redis), subject (NATS) or topic (Kafka) that carries the events.
+        slot: replication slot; for ``postgresql``.
+        publication: publication, and beginning of the name of the one for tables without a key; for ``postgresql``.
+        columns: table → column that grows with every change of a row, instead of the table's time; for ``pull``.
+        overlap: rows that are written up to this much later than their column says are found; for ``pull``.
+        every: how often the database is asked; for ``pull``.
+    """
+
+    stream: StreamKind
+    url: str | None = None
+    topic: str = "kincast"
+    slot: str = Field("kincast", pattern="^[a-z0-9_]{1,63}$")
+    publication: str = "kincast"
+    columns: dict[str, str] = Field(default_factory=dict)
+    overlap: SpanField = Span(5, "minutes")
+    every: SpanField = Span(5, "seconds")
+
+    @model_validator(mode="after")
+    def _has_a_server(self) -> LiveSettings:
+        if self.url is None and self.stream in ("redis", "nats", "kafka"):
+            raise ValueError(f"the stream {self.stream} needs url, where its server is")
+        return self
+
+
 class Project(Settings):
     """A project: one database, its schema card and what to predict from it.
 
@@ -305,6 +339,7 @@ class Project(Settings):
         source: path or URL of the database.
         schema_card: path of the schema card.
         tasks: name → what to predict.
+        live: where changes of the rows come from; None where they are only read whole.
         targets: name → text of a target, which queries may then name: ``PREDICT churn FOR customers WITHIN 30 days``.
         features: how columns become numbers.
     """
@@ -315,6 +350,7 @@ class Project(Settings):
     tasks: dict[str, TaskSettings] = Field(default_factory=dict)
     targets: dict[str, str] = Field(default_factory=dict)
     features: FeatureSettings = Field(default_factory=FeatureSettings)
+    live: LiveSettings | None = None
 
     @property
     def card_path(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def build(project: ProjectOption = HERE, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Build a snapshot of the database.
 
-    The same rows give the same snapshot.
+    The same rows give the same snapshot. Where kincast.yaml says how changes are followed, they are followed from here.
     """
     from kincast.cli.workspace import Workspace
     from kincast.clock import format_instant
@@ -39,6 +40,11 @@ def build(project: ProjectOption = HERE, as_json: JsonOption = False, quiet: Qui
 def build_current(console: Console, workspace: Workspace) -> Snapshot:
     """Build the snapshot of the workspace's database and make it current."""
     from kincast.graph.build import build_snapshot
+    from kincast.graph.ingest import rebuild
 
     with workspace.timed("build"), console.progress() as progress:
-        return build_snapshot(workspace.source(), workspace.schema(), workspace.project.snapshots, progress)
+        schema, root = workspace.schema(), workspace.project.snapshots
+        if workspace.project.live is None:
+            return build_snapshot(workspace.source(), schema, root, progress)
+        with contextlib.closing(workspace.stream(schema)) as stream:
+            return rebuild(stream, workspace.source(), schema, root, progress)

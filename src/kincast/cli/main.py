@@ -17,11 +17,13 @@ from kincast.cli import (
     build,
     check,
     compact,
+    deadletters,
     demo,
     drift,
     evaluate,
     explain,
     forget,
+    ingest,
     init,
     predict,
     query,
@@ -50,6 +52,7 @@ app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("explain")(explain.explain)
 app.command("build")(build.build)
+app.command("ingest")(ingest.ingest)
 app.command("append")(append.append)
 app.command("compact")(compact.compact)
 app.command("forget")(forget.forget)
@@ -60,6 +63,7 @@ app.command("serve")(serve.serve)
 app.command("drift")(drift.drift)
 app.add_typer(snapshot.app, name="snapshots")
 app.add_typer(version.app, name="versions")
+app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(query.app, name="query")
 app.command("report")(report.report)
 app.command("demo")(demo.demo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,19 +14,25 @@ from kincast.cli.console import Console
 from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument, VersionOption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from kincast.cli.workspace import Workspace
     from kincast.predict.online import Predictor
+    from kincast.serve.intake import Intake
     from kincast.store.rows import Store
 
 _PATIENCE_S = 60.0
 
 
-def serve(
+def serve(  # over budget: each argument is an option of the command
     task: TaskArgument = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.", min=0, max=65535)] = 8321,
     once: Annotated[bool, typer.Option("--once", help="Ask for one prediction, show the answer, and stop.")] = False,
+    ingest: Annotated[
+        bool, typer.Option("--ingest", help="Take changes in: at POST /v1/append, and those that kincast.yaml follows.")
+    ] = False,
     version: VersionOption = None,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,
@@ -54,8 +61,9 @@ def serve(
         with console.progress() as progress:
             live = LivePredictor(found, workspace.project.snapshots, features, progress, readahead=readahead)
         live.start()
-        app = create_app(live, embeddings(workspace.project.store, name))
-        serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))
+        with _intake(workspace, ingest) as intake:
+            app = create_app(live, embeddings(workspace.project.store, name), intake=intake)
+            serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))
         return
     with console.progress() as progress:
         predictor = Predictor.load(found, workspace.snapshot(), features, progress, readahead=readahead)
@@ -66,6 +74,25 @@ def serve(
     console.say(f"POST {url}/v1/predict {json.dumps(body)}")
     console.say(json.dumps(answer, indent=2, ensure_ascii=False))
     console.result({"asked": body, "answer": answer})
+
+
+@contextlib.contextmanager
+def _intake(workspace: Workspace, wanted: bool) -> Iterator[Intake | None]:
+    """What takes rows in, where that is wanted, while the project's stream is followed too; nobody else may then."""
+    if not wanted:
+        yield None
+        return
+    from kincast.graph.delta import DeltaLog
+    from kincast.graph.ingest import ingesting
+    from kincast.serve.intake import Intake
+
+    schema = workspace.snapshot().schema
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(DeltaLog(workspace.project.snapshots))
+        if workspace.project.live is not None:
+            stream = stack.enter_context(contextlib.closing(workspace.stream(schema)))
+            stack.enter_context(ingesting(stream, log, schema))
+        yield Intake(log, schema)
 
 
 def embeddings(root: Path, task: str) -> Store | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kincast.atomic import replace_text, scratch_folder
 from kincast.errors import ProjectError, SnapshotError, VersionError
 from kincast.progress import Progress, silent
-from kincast.project import Project, TaskSettings, read_project
+from kincast.project import PROJECT_FILE, Project, TaskSettings, read_project
 
 if TYPE_CHECKING:
     from kincast.graph.snapshot import Snapshot
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from kincast.registry.version import Version
     from kincast.schema import Schema
     from kincast.source.base import Source
+    from kincast.source.change import ChangeStream
     from kincast.source.tables import Tables
 
 NOTES_FILE = "notes.json"
+_LIVE_HINT = "add live: {stream: postgresql}, or pull, redis, nats, kafka"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,20 @@ class Workspace:
         from kincast.source.open import open_source
 
         return open_source(self.project.source, self.project.folder)
+
+    def stream(self, schema: Schema) -> ChangeStream:
+        """The stream of changes that the project follows.
+
+        Raises:
+            ProjectError: it follows none.
+        """
+        from kincast.source.stream import open_stream
+
+        live = self.project.live
+        if live is None:
+            where = str(self.project.folder / PROJECT_FILE)
+            raise ProjectError("says nothing of a stream of changes", where=where, hint=_LIVE_HINT)
+        return open_stream(live, schema, self.project.source, self.project.folder)
 
     def snapshot(self, id: str | None = None) -> Snapshot:
         """A snapshot, the current one by default; every file written since it was last read whole is held to its hash.

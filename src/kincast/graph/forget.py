@@ -13,6 +13,7 @@ import pyarrow as pa
 from kincast.atomic import storage_errors
 from kincast.errors import DataError, KeyNotFoundError
 from kincast.graph.compact import MergedSource, caught_up, compacting, fold
+from kincast.graph.deadletter import DeadLetters
 from kincast.graph.delta import DeltaLog, remove_segments
 from kincast.graph.judge import Judge
 from kincast.graph.open import list_snapshots
@@ -55,6 +56,7 @@ def forget_row(root: Path, table: str, key: Any, progress: Progress = silent) ->
         for path in log.folder.glob("folded-*"):
             if made.id not in path.name:
                 path.unlink()
+        DeadLetters(root).forget([str(part) for part in key_parts(state.schema.table(table), key)])
     for version in list_snapshots(root):
         if version.id != made.id:
             with storage_errors(root / version.id):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -21,6 +21,7 @@ from kincast.registry.version import VersionInfo
 from kincast.serve.backend import Answer, Backend
 from kincast.serve.failure import JSON, Refusal, from_backend
 from kincast.serve.guard import Guard, refuse
+from kincast.serve.intake import Intake
 from kincast.serve.message import (
     Embedding,
     Embeddings,
@@ -32,11 +33,13 @@ from kincast.serve.message import (
     VersionBody,
     components,
     decode_question,
+    decode_rows,
     encode,
 )
 from kincast.serve.page import DOCS_PAGE, DOCS_POLICY
 from kincast.store.rows import Store
 
+Body = TypeVar("Body")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -136,6 +139,7 @@ def create_app(
     *,
     limits: Limits = DEFAULT_LIMITS,
     hosts: Collection[str] | None = LOOPBACK_NAMES,
+    intake: Intake | None = None,
 ) -> FastAPI:
     """The HTTP app over a backend.
 
@@ -144,6 +148,7 @@ def create_app(
         store: published embeddings, answered from when they hold for the version, snapshot and instant asked for.
         limits: what one request may ask for.
         hosts: host names it answers to; None answers to all.
+        intake: takes rows in at ``/v1/append``; None has no such route.
     """
     app = FastAPI(title="Kincast", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     service = Service(backend, store, limits)
@@ -154,6 +159,8 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _parameter_failure)
     _add_answers(app, service)
     _add_state(app, service)
+    if intake is not None:
+        _add_intake(app, service, intake)
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -185,6 +192,18 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     @app.get("/v1/embedding/{key:path}", summary="Embedding of one key", **_described("Embeddings"))
     async def embed_one(key: str, as_of: str | None = None) -> Response:
         return await service.embed([key], as_of)
+
+
+def _add_intake(app: FastAPI, service: Service, intake: Intake) -> None:
+    @app.post("/v1/append", summary="Take in rows", **_described("Taken", body="Rows"))
+    async def append(request: Request) -> Response:
+        sent = await _body(request, decode_rows)
+        if len(sent.rows) > service.limits.max_keys:
+            message = f"{len(sent.rows):,} rows are more than {service.limits.max_keys:,}; send fewer at a time"
+            raise Refusal(413, "too_many_rows", message)
+        taken = await run_in_threadpool(intake.take, sent)
+        service.answered.labels("append").inc(taken.kept)
+        return _json(taken)
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
@@ -226,12 +245,16 @@ def _described(reply: str, body: str | None = None) -> dict[str, Any]:
 
 
 async def _question(request: Request) -> Question:
+    return await _body(request, decode_question)
+
+
+async def _body(request: Request, decode: Callable[[bytes], Body]) -> Body:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != JSON:
         raise Refusal(415, "bad_content_type", f"the body must be {JSON}")
     body = await request.body()
     try:
-        return decode_question(body)
+        return decode(body)
     except msgspec.ValidationError as error:
         raise Refusal(422, "bad_request", f"the body does not fit: {error}") from None
     except (msgspec.DecodeError, UnicodeError) as error:

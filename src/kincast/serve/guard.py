@@ -105,7 +105,7 @@ class Guard:
         return counted
 
     def _too_large(self) -> Refusal:
-        message = f"the body is larger than {self.max_body_bytes:,} bytes; ask for fewer keys at a time"
+        message = f"the body is larger than {self.max_body_bytes:,} bytes; send less at a time"
         return Refusal(413, "body_too_large", message, headers={"Connection": "close"})
 
 

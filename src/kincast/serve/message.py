@@ -22,6 +22,30 @@ class Question(Struct, forbid_unknown_fields=True):
     as_of: str | None = None
 
 
+class Rows(Struct, forbid_unknown_fields=True):
+    """Rows of a table that were inserted or updated, or, with ``deleted``, the keys of rows that are gone."""
+
+    table: str
+    rows: list[dict[str, Any]]
+    deleted: bool = False
+
+
+class RejectedRow(Struct):
+    """A row that a rule rejects: its place among those sent, from 0, and the rule."""
+
+    row: int
+    rule: str
+
+
+class Taken(Struct):
+    """What became of rows: how many join the graph, which are rejected, and their record in the log."""
+
+    table: str
+    kept: int
+    rejected: list[RejectedRow]
+    record: int
+
+
 class Prediction(Struct):
     """One row's prediction: ``score`` (binary), ``value`` (regression), or ``class`` with ``probabilities``."""
 
@@ -94,9 +118,10 @@ class VersionBody(Struct):
     code_version: str
 
 
-MESSAGES: tuple[type[Struct], ...] = (Question, Predictions, Embeddings, FailureBody, Health, VersionBody)
+MESSAGES: tuple[type[Struct], ...] = (Question, Rows, Taken, Predictions, Embeddings, FailureBody, Health, VersionBody)
 encode = msgspec.json.Encoder().encode
 decode_question = msgspec.json.Decoder(Question).decode
+decode_rows = msgspec.json.Decoder(Rows).decode
 
 
 def components() -> dict[str, Any]:

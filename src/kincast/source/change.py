@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,9 +10,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kincast.errors import DataError
+from kincast.errors import DataError, SourceError
 
 Int64s = NDArray[np.int64]
+REBUILD = "what happened since is lost to the stream; read the rows again with: kincast build"
+"""What to do when a stream is lost."""
+
+
+class StreamLostError(SourceError):
+    """A stream no longer reaches back to where it was left: the rows have to be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +57,40 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A message of a stream that no change could be made of.
+
+    Attributes:
+        id: its place in the stream, the same whenever it comes.
+        rule: short name of what is wrong, such as ``event.json``.
+        text: the message as it came, or its beginning.
+    """
+
+    id: str
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What a stream hands over at once: kept whole or not at all, together with its position.
 
     Attributes:
         stream: name of the stream, the same in every run.
         position: where the stream goes on after this, in the stream's own words; also kept when ``changes`` is empty.
+            An empty text is the very start.
         changes: what happened, in any order.
         schema_changes: what became of tables' columns since the delivery before, in words for the user.
+        committed_us: when the newest of the changes was made, microseconds UTC; None where the stream does not know.
+        unread: messages that no change could be made of, each with the rule that says why.
     """
 
     stream: str
     position: str
     changes: tuple[Changes, ...]
     schema_changes: tuple[str, ...] = ()
+    committed_us: int | None = None
+    unread: tuple[Unread, ...] = ()
 
 
 class ChangeStream(Protocol):
@@ -76,6 +102,23 @@ class ChangeStream(Protocol):
 
     name: str
 
+    @property
+    def quarantined(self) -> Mapping[str, str]:
+        """Table → why its changes are no longer taken, until the rows are read again."""
+
+    def prepare(self, position: str | None) -> str:
+        """Get ready for the rows to be read anew: what happens from now on will be delivered.
+
+        Args:
+            position: of the last delivery that was kept; None at the very start.
+
+        Returns:
+            Where to go on after the rows were read: that position where the stream still reaches back to it.
+
+        Raises:
+            SourceError: the stream cannot be reached, or cannot be made ready.
+        """
+
     def deliveries(self, position: str | None) -> Iterator[Delivery | None]:
         """What happened after a position, without end; None when nothing came for a moment.
 
@@ -83,7 +126,8 @@ class ChangeStream(Protocol):
             position: of the last delivery that was kept; None at the very start.
 
         Raises:
-            SourceError: the stream cannot be reached, or no longer reaches back to that position.
+            StreamLostError: it no longer reaches back to that position.
+            SourceError: it cannot be reached.
         """
 
     def acknowledge(self, position: str) -> None:

@@ -35,7 +35,7 @@ _TABLES = """
 _COLUMNS = """
     SELECT a.attrelid::bigint, a.attnum::bigint, a.attname,
       coalesce(nullif(b.typname, ''), t.typname), t.typtype::text, t.typcategory::text,
-      a.atttypmod::bigint, coalesce(e.typname, '')
+      a.atttypmod::bigint, coalesce(e.typname, ''), a.attgenerated::text
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_type b ON b.oid = t.typbasetype LEFT JOIN pg_type e ON e.oid = t.typelem
     WHERE a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum
@@ -64,11 +64,22 @@ _NOT_WORDS = ("json", "jsonb", "xml", "interval", "tsvector", "point", "polygon"
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a table lies: its quoted place, and per column shown its real name."""
+class Place:
+    """Where a table lies.
 
+    Attributes:
+        oid: its number in the catalogue.
+        sql: its quoted name with its schema.
+        columns: name of a column as shown → its real name.
+        numbers: name of a column as shown → its number in the table, which no other column ever has.
+        generated: names as shown of columns that the database computes.
+    """
+
+    oid: int
     sql: str
     columns: dict[str, str]
+    numbers: dict[str, int]
+    generated: frozenset[str]
 
 
 class PostgresSource:
@@ -86,6 +97,15 @@ class PostgresSource:
         """See ``Source.inspect``."""
         schema, _ = self._catalogue
         return schema
+
+    def places(self) -> dict[str, Place]:
+        """Name of a table as shown → where it lies, as of the last look at the catalogue."""
+        _, places = self._catalogue
+        return places
+
+    def refresh(self) -> None:
+        """Look at the catalogue again when it is next needed."""
+        self.__dict__.pop("_catalogue", None)
 
     def scan(
         self,
@@ -108,28 +128,34 @@ class PostgresSource:
     def write(self, table: str, rows: pa.Table) -> None:
         """See ``Source.write``; the table goes to the first schema of the search path."""
         try:
-            with closing(self._connect(read_only=False)) as connection, connection.cursor() as cursor:
+            with closing(self.connect(read_only=False)) as connection, connection.cursor() as cursor:
                 cursor.adbc_ingest(table, rows, mode="replace")
                 connection.commit()
         except SourceError:
             raise
         except Exception as error:
-            raise self._failed(f"table {table} cannot be written", error) from None
-        self.__dict__.pop("_catalogue", None)
+            raise self.failed(f"table {table} cannot be written", error) from None
+        self.refresh()
 
     @cached_property
-    def _catalogue(self) -> tuple[Schema, dict[str, _Place]]:
-        tables_found, columns_found, keys_found = (self._rows(sql) for sql in (_TABLES, _COLUMNS, _KEYS))
+    def _catalogue(self) -> tuple[Schema, dict[str, Place]]:
+        tables_found, columns_found, keys_found = self._read_catalogue()
         shown = unique_names(name if schema == "public" else f"{schema}.{name}" for schema, name, _ in tables_found)
         by_oid = {row[2]: name for row, name in zip(tables_found, shown, strict=True)}
         places, numbers, tables = {}, {}, []
         for (schema, real, oid), name in zip(tables_found, shown, strict=True):
             rows = [row for row in columns_found if row[0] == oid]
             names = unique_names(row[2] for row in rows)
-            numbers[oid] = {row[1]: column for row, column in zip(rows, names, strict=True)}
-            real_names = {column: row[2] for row, column in zip(rows, names, strict=True)}
-            places[name] = _Place(f"{quote(schema)}.{quote(real)}", real_names)
-            columns = tuple(_column(column, *row[3:]) for row, column in zip(rows, names, strict=True))
+            shown_rows = dict(zip(names, rows, strict=True))
+            numbers[oid] = {row[1]: column for column, row in shown_rows.items()}
+            places[name] = Place(
+                oid,
+                f"{quote(schema)}.{quote(real)}",
+                {column: row[2] for column, row in shown_rows.items()},
+                {column: row[1] for column, row in shown_rows.items()},
+                frozenset(column for column, row in shown_rows.items() if row[8]),
+            )
+            columns = tuple(_column(column, *row[3:8]) for column, row in shown_rows.items())
             key = tuple(numbers[oid][own] for table, _, kind, _, own, _ in keys_found if table == oid and kind == "p")
             tables.append(Table(name, columns, key))
         if not tables:
@@ -149,12 +175,22 @@ class PostgresSource:
         ]
         return Schema(tuple(tables), fitting_links(tables, links)), places
 
-    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        table = self._stream(sql).read_all()
-        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    def _read_catalogue(self) -> list[list[tuple[Any, ...]]]:
+        try:
+            with closing(self.connect(read_only=True)) as connection, connection.cursor() as cursor:
+                found = []
+                for sql in (_TABLES, _COLUMNS, _KEYS):
+                    cursor.execute(sql)
+                    columns = cursor.fetch_arrow_table().columns
+                    found.append(list(zip(*(column.to_pylist() for column in columns), strict=True)))
+                return found
+        except SourceError:
+            raise
+        except Exception as error:
+            raise self.failed("cannot be read", error) from None
 
     def _stream(self, sql: str) -> pa.RecordBatchReader:
-        connection = self._connect(read_only=True)
+        connection = self.connect(read_only=True)
         cursor = connection.cursor()
         try:
             cursor.execute(sql)
@@ -162,32 +198,38 @@ class PostgresSource:
         except Exception as error:
             cursor.close()
             connection.close()
-            raise self._failed("cannot be read", error) from None
+            raise self.failed("cannot be read", error) from None
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
                 yield from reader
             except Exception as error:
-                raise self._failed("cannot be read", error) from None
+                raise self.failed("cannot be read", error) from None
             finally:
                 cursor.close()
                 connection.close()
 
         return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
-    def _connect(self, read_only: bool) -> Any:
+    def connect(self, read_only: bool) -> Any:
+        """A new connection of the driver's; what reads only commits by itself.
+
+        Raises:
+            SourceError: the database cannot be reached.
+        """
         import adbc_driver_postgresql.dbapi as driver
 
         try:
             connection = driver.connect(self._secret_url, autocommit=read_only)
         except Exception as error:
-            raise self._failed("cannot be opened", error) from None
+            raise self.failed("cannot be opened", error) from None
         if read_only:
             with connection.cursor() as cursor:
                 cursor.execute("SET default_transaction_read_only = on")
         return connection
 
-    def _failed(self, what: str, error: Exception) -> SourceError:
+    def failed(self, what: str, error: Exception) -> SourceError:
+        """The error to raise for one of the driver's: the first line of its reason, without the password."""
         reason = first_line(error)
         password = password_of(self._secret_url)
         for secret in (self._secret_url, password):
