@@ -32,6 +32,7 @@ class InputLoader:
         settings: fanouts and sampling strategy.
         seed: of the draws.
         num_threads: that sample ahead; by default one less than the processors, at most 4.
+        strict: hide facts at the very instant of a seed.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class InputLoader:
         settings: ModelSettings,
         seed: int,
         num_threads: int | None = None,
+        strict: bool = False,
     ) -> None:
+        self.strict = strict
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
         self._fixed = self._sampler(None)
@@ -89,6 +92,7 @@ class InputLoader:
             settings.fanout_overrides,
             settings.sampling,
             self.seed,
+            self.strict,
             redraw=redraw or 0,
             keyed_by=keyed_by,
         )

@@ -85,7 +85,8 @@ class Predictor:
         load_weights(self.network, version.weights())
         self.network.eval()
         seed = int(version.info.settings["train"]["seed"])
-        self.loader = InputLoader(snapshot, features, model, seed)
+        strict = version.info.settings.get("ties") == "strict"  # versions from before the setting have none
+        self.loader = InputLoader(snapshot, features, model, seed, strict=strict)
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
 
     @staticmethod
