@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from kincast.cli import (
+    audit,
     build,
     check,
     demo,
@@ -51,6 +52,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("serve")(serve.serve)
 app.command("drift")(drift.drift)
+app.command("audit")(audit.audit)
 app.add_typer(version.app, name="versions")
 app.add_typer(query.app, name="query")
 app.command("report")(report.report)

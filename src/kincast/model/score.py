@@ -47,7 +47,7 @@ class InputLoader:
         self.strict = strict
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
-        self._fixed = self._sampler(None)
+        self._fixed = self.sampler(None)
 
     def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
         """Inputs of all seeds, in order, prepared ahead.
@@ -57,7 +57,7 @@ class InputLoader:
             batch_size: seeds per batch.
             redraw: another number, other neighbours where they are drawn; None for those that depend on the row alone.
         """
-        sampler = self._fixed if redraw is None else self._sampler(redraw)
+        sampler = self._fixed if redraw is None else self.sampler(redraw)
         threads = self.num_threads if len(seeds) > batch_size else 0
         yield from Loader(sampler, seeds, batch_size, self._prepare, num_threads=threads)
 
@@ -83,7 +83,12 @@ class InputLoader:
             return objective.scores(torch.zeros(0, objective.num_outputs)), np.zeros((0, width), np.float32)
         return objective.scores(torch.cat(outputs)), np.concatenate(embeddings)
 
-    def _sampler(self, redraw: int | None) -> Sampler:
+    def over(self, snapshot: Snapshot, features: FeatureStore) -> InputLoader:
+        """The same plan over other rows."""
+        return InputLoader(snapshot, features, self.settings, self.seed, self.num_threads, self.strict)
+
+    def sampler(self, redraw: int | None) -> Sampler:
+        """What draws neighbours: other ones per ``redraw``; None for those of predictions, which depend on the row alone."""
         settings = self.settings
         keyed_by = "row" if redraw is None else "seed"
         return Sampler(

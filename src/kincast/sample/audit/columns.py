@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, norm, rankdata, spearmanr
 
 from kincast.report import Check, Verdict
-from kincast.sample.audit.subject import UNKNOWN_US, Facts, Floats, Int64s, Outcomes, codes, numbers, parents
+from kincast.sample.audit.subject import (
+    UNKNOWN_US,
+    Facts,
+    Floats,
+    Int64s,
+    Outcomes,
+    can_follow,
+    codes,
+    numbers,
+    parents,
+)
 
 ALPHA = 0.002  # of each test family, over all its columns together
 MIN_ROWS = 200
@@ -55,7 +65,7 @@ def children_of(tables: Tables) -> Iterator[Children]:
     """All links that can be followed, from their targets."""
     for facts in tables.values():
         for column, target in facts.links.items():
-            if target in tables and len(tables[target].key) == 1:
+            if can_follow(tables, facts.name, column):
                 yield Children(target, f"{facts.name}.{column}", parents(tables, facts.name, column), facts.born)
 
 
@@ -72,7 +82,9 @@ def whole_counts(tables: Tables, children: Collection[Children], hidden: Hidden 
                         "a seed cannot know: leave the column out and let the model count"
                     )
                     yield Check("degree.whole", f"{facts.name}.{name}", Verdict.FAIL, what, found, EQUAL_SHARE)
-    yield Check("degree.whole", "all tables", Verdict.OK, f"the columns of {len(tables)} tables were held against counts")
+    yield Check(
+        "degree.whole", "all tables", Verdict.OK, f"the columns of {len(tables)} tables were held against counts"
+    )
 
 
 def _counted(facts: Facts, values: Floats, link: Children) -> float | None:
@@ -219,7 +231,9 @@ def foreknown(
         )
         yield Check("row.mutated", where, Verdict.WARN, what, round(z, 2), round(limit, 2))
     if not worst:
-        yield Check("row.mutated", "events", Verdict.OK, f"no column explains more than could be known ({len(tests)} tests)")
+        yield Check(
+            "row.mutated", "events", Verdict.OK, f"no column explains more than could be known ({len(tests)} tests)"
+        )
 
 
 def _halves(tables: Tables, link: Children) -> tuple[Floats, Floats] | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast.report import Check, Verdict
-from kincast.sample.audit.subject import UNKNOWN_US, Draw, Edges, Facts, Int64s, Nodes, Order
+from kincast.sample.audit.subject import UNKNOWN_US, Draw, Facts, Int64s, Nodes, Order, instants
 
 Adjacent = Mapping[str, tuple[Int64s, Int64s]]
 """Table → (row of the entity, row of that table), one pair per edge between them."""
@@ -68,7 +68,7 @@ def late_arrivals(tables: Tables, draws: Sequence[Draw]) -> Iterator[Check]:
         if facts.arrival is None:
             continue
         known = True
-        arrived = _instants_of(facts, facts.arrival)
+        arrived = instants(facts.read(facts.arrival))
         for draw in draws:
             nodes = draw.nodes.get(name)
             if nodes is None or nodes.seed is None:
@@ -144,10 +144,14 @@ def shared_neighbours(draws: Sequence[Draw]) -> Iterator[Check]:
                 crossing += int((draw.as_of_us[src[edges.src]] > draw.as_of_us[dst[edges.dst]]).sum())
                 total += len(edges.src)
     if unnamed:
-        what = f"{unnamed} of {len(draws)} batches have seeds of several instants but one neighbourhood for all: disjoint"
+        what = (
+            f"{unnamed} of {len(draws)} batches have seeds of several instants but one neighbourhood for all: disjoint"
+        )
         yield Check("neighbour.shared", "batches", Verdict.FAIL, what + " ones are needed", unnamed, 0)
         return
-    what = f"{crossing:,} of {total:,} edges lead from the tree of a later seed" if crossing else "every tree has one seed"
+    what = (
+        f"{crossing:,} of {total:,} edges lead from the tree of a later seed" if crossing else "every tree has one seed"
+    )
     yield Check("neighbour.shared", "batches", Verdict.FAIL if crossing else Verdict.OK, what, crossing, 0)
 
 
@@ -187,7 +191,9 @@ def stale_trees(tables: Tables, draws: Sequence[Draw], adjacent: Adjacent) -> It
     """The same tree for a row at two instants although facts came between: something is kept without the instant."""
     trees = _trees(draws)
     sampled = {name for draw in draws for name, nodes in draw.nodes.items() if len(nodes.rows)}
-    links = [(t, *pairs) for name, pairs in adjacent.items() if name in sampled and (t := tables[name].born) is not None]
+    links = [
+        (t, *pairs) for name, pairs in adjacent.items() if name in sampled and (t := tables[name].born) is not None
+    ]
     same = pairs = 0
     for row, at in trees.items():
         instants = sorted(at)
@@ -246,7 +252,9 @@ def unsorted(orders: Sequence[Order]) -> Iterator[Check]:
         starts = order.offsets[1:-1]
         falls[starts[(starts > 0) & (starts <= len(falls))] - 1] = False
         count = int(falls.sum())
-        what = f"{count:,} neighbours are older than the one before them in the same list" if count else "is in time order"
+        what = (
+            f"{count:,} neighbours are older than the one before them in the same list" if count else "is in time order"
+        )
         yield Check("order.unsorted", order.name, Verdict.FAIL if count else Verdict.OK, what, count, 0)
 
 
@@ -295,24 +303,3 @@ def _timed(tables: Tables, draw: Draw) -> Iterator[tuple[str, Nodes, Int64s, Int
 def _drawn(nodes: Nodes) -> NDArray[np.bool_]:
     """Which nodes were drawn and are not the seeds themselves."""
     return np.ones(len(nodes.rows), bool) if nodes.hop is None else nodes.hop > 0
-
-
-def _instants_of(facts: Facts, column: str) -> Int64s:
-    from kincast.sample.audit.subject import instants
-
-    return instants(facts.read(column))
-
-
-__all__ = [
-    "Adjacent",
-    "Edges",
-    "ended",
-    "late_arrivals",
-    "later_neighbours",
-    "reached_later",
-    "shared_neighbours",
-    "stale_trees",
-    "ties",
-    "unborn_negatives",
-    "unsorted",
-]

@@ -18,7 +18,9 @@ def windows(outcomes: Outcomes) -> Iterator[Check]:
     if outcomes.visible_us is not None:
         start = outcomes.as_of_us + outcomes.start_us
         over = int((outcomes.visible_us > start).sum())
-        what = f"{over:,} predictions see facts of their own label's window" if over else "features end where labels begin"
+        what = (
+            f"{over:,} predictions see facts of their own label's window" if over else "features end where labels begin"
+        )
         yield Check("label.window", outcomes.entity, Verdict.FAIL if over else Verdict.OK, what, over, 0)
     if outcomes.frozen:
         return
@@ -85,5 +87,7 @@ def repeated(outcomes: Outcomes) -> Iterator[Check]:
     """Labels about the same row and instant twice, which may lie on both sides of a split."""
     pairs = np.stack([outcomes.rows, outcomes.as_of_us], axis=1)
     twice = len(pairs) - len(np.unique(pairs, axis=0))
-    what = f"{twice:,} labels are about a row and instant that another is about" if twice else "every label is there once"
+    what = (
+        f"{twice:,} labels are about a row and instant that another is about" if twice else "every label is there once"
+    )
     yield Check("key.duplicate", f"labels of {outcomes.entity}", Verdict.FAIL if twice else Verdict.OK, what, twice, 0)

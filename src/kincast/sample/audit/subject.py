@@ -37,6 +37,7 @@ class Facts:
         arrival: column with the instant at which the row reached the database.
         inputs: columns a model reads; None for all but keys, foreign keys, time and end.
         time_us: [num_rows] int64 instants, where they are not what ``time`` holds, such as those through a link.
+        forward: foreign key column → [num_rows] row it points to, -1 for none, where that is known already.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Facts:
     arrival: str | None = None
     inputs: tuple[str, ...] | None = None
     time_us: Int64s | None = None
+    forward: Mapping[str, Int64s] = field(default_factory=dict)
 
     @staticmethod
     def of(name: str, rows: pa.Table, **about: object) -> Facts:
@@ -212,12 +214,20 @@ def _from_epoch(values: Floats) -> Int64s:
 def parents(tables: Mapping[str, Facts], table: str, column: str) -> Int64s:
     """[num_rows] int64 row that each foreign key points to; -1 for none. A key there twice gives its first row."""
     child, target = tables[table], tables[tables[table].links[column]]
+    if column in child.forward:
+        return np.asarray(child.forward[column], np.int64)
     if len(target.key) != 1:
-        raise DataError("a key of several columns cannot be followed", where=f"{table}.{column}")
+        raise DataError("without a key of one column it cannot be followed", where=f"{table}.{column}")
     keys, values = target.read(target.key[0]), child.read(column)
     keys = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
     found = pc.fill_null(pc.index_in(pc.cast(values, keys.type), value_set=keys), -1)
     return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+
+
+def can_follow(tables: Mapping[str, Facts], table: str, column: str) -> bool:
+    """True where ``parents`` can say which row a foreign key points to."""
+    target = tables[table].links[column]
+    return target in tables and (column in tables[table].forward or len(tables[target].key) == 1)
 
 
 def numbers(column: pa.ChunkedArray | pa.Array) -> Floats | None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from kincast.clock import DAY_US
 from kincast.report import Check, Verdict
-from kincast.sample.audit.subject import UNKNOWN_US, Facts, Int64s, instants, numbers, parents
+from kincast.sample.audit.subject import UNKNOWN_US, Facts, Int64s, can_follow, instants, numbers, parents
 
 HOUR_US = DAY_US // 24
 ARRIVAL_WORDS = re.compile(r"(^|_)(insert|ingest|load|arriv|record|sync|etl|receiv)[a-z]*(_|$)", re.IGNORECASE)
@@ -91,7 +91,7 @@ def mixed_zones(tables: Tables) -> Iterator[Check]:
     """Rows a few hours before the row they belong to, and never more: one of the two clocks is not UTC."""
     for facts in tables.values():
         for column, target in facts.links.items():
-            if facts.born is None or target not in tables or tables[target].born is None or len(tables[target].key) != 1:
+            if facts.born is None or not can_follow(tables, facts.name, column) or tables[target].born is None:
                 continue
             above = parents(tables, facts.name, column)
             has = (above >= 0) & (facts.born != UNKNOWN_US)
@@ -197,6 +197,8 @@ def inputs_of_keys(tables: Tables) -> Iterator[Check]:
         what = f"the model reads {', '.join(used)}" if used else "no key is an input"
         yield Check("key.time", facts.name, Verdict.FAIL if used else Verdict.OK, what, len(used), 0)
         ends = [name for name in facts.inputs if name == facts.end_time]
-        what = f"the model reads {facts.end_time}, which is known only when it has come" if ends else "no end is an input"
+        what = (
+            f"the model reads {facts.end_time}, which is known only when it has come" if ends else "no end is an input"
+        )
         if facts.end_time:
             yield Check("end.known", facts.name, Verdict.FAIL if ends else Verdict.OK, what, len(ends), 0)
