@@ -88,7 +88,7 @@ class InputLoader:
         return InputLoader(snapshot, features, self.settings, self.seed, self.num_threads, self.strict)
 
     def sampler(self, redraw: int | None) -> Sampler:
-        """What draws neighbours: other ones per ``redraw``; None for those of predictions, which depend on the row alone."""
+        """What draws neighbours: others for each ``redraw``; with None those of predictions, by the row alone."""
         settings = self.settings
         keyed_by = "row" if redraw is None else "seed"
         return Sampler(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def audit_version(
     snapshot, task = predictor.snapshot, predictor.task
     strict = predictor.loader.strict
     seeds = _seeds(labels, NUM_REPLAYED, seed)
-    steps = {
+    steps: dict[str, Callable[[], list[Check]]] = {
         "replay against the oracle": lambda: attempt("replay.oracle", lambda: _replay(predictor, seeds)),
         "batches": lambda: _audit_batches(predictor, seeds),
         "perturb the future": lambda: attempt("future", lambda: _perturb(predictor, labels, seed, strict)),
@@ -173,8 +173,8 @@ def _replay(predictor: Predictor, seeds: Seeds) -> Iterator[Check]:
         )
         what = f"{len(few)} seeds sampled for {name} are what the oracle finds, alone and together"
         if wrong or mixed:
-            what = f"{len(wrong)} of {len(few)} trees sampled for {name} are not what the oracle finds; {mixed} depend on "
-            what += "the batch they are in"
+            what = f"{len(wrong)} of {len(few)} trees sampled for {name} are not what the oracle finds"
+            what += f"; {mixed} depend on the batch they are in"
         verdict = Verdict.FAIL if wrong or mixed else Verdict.OK
         yield Check("replay.oracle", name, verdict, what, len(wrong) + mixed, 0)
 
@@ -218,7 +218,9 @@ def _perturb(predictor: Predictor, labels: Labels, seed: int, strict: bool) -> I
 
     def predict(graph: Snapshot, features: FeatureStore, part: Seeds) -> NDArray[Any]:
         with torch.inference_mode():
-            scores, embeddings = predictor.loader.over(graph, features).score(predictor.network, predictor.objective, part)
+            scores, embeddings = predictor.loader.over(graph, features).score(
+                predictor.network, predictor.objective, part
+            )
         return np.concatenate([scores.reshape(len(part), -1), embeddings], axis=1)
 
     yield from check_future(predict, predictor.snapshot, predictor.loader.features, seeds, strict)
@@ -236,7 +238,9 @@ def _refit(predictor: Predictor, labels: Labels) -> Iterator[Check]:
     again = fit_features(predictor.snapshot, spec.until_us, predictor.task.hidden)
     same = again.as_dict() == spec.as_dict()
     what = "statistics fitted again on rows up to the end of training are the same"
-    what = what if same else "statistics fitted again on rows up to the end of training differ from those of the version"
+    what = (
+        what if same else "statistics fitted again on rows up to the end of training differ from those of the version"
+    )
     yield Check("statistic.later", "features", Verdict.OK if same else Verdict.FAIL, what)
 
 

@@ -216,8 +216,8 @@ def _labels(joined: Int64s, buyer: Int64s, at: Int64s) -> Outcomes:
         instants.append(np.full(len(there), instant))
         target.append(np.isin(there, bought).astype(np.float64))
     as_of = np.concatenate(instants)
-    day = (as_of - START) // DAY_US
-    split = np.where(day <= 240, 0, np.where(day <= 270, 1, 2)).astype(np.int8)
+    days = (as_of - START) // DAY_US
+    split = np.where(days <= 240, 0, np.where(days <= 270, 1, 2)).astype(np.int8)
     return Outcomes("customers", np.concatenate(rows), as_of, np.concatenate(target), split, WINDOW * DAY_US)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm, rankdata, spearmanr
 
@@ -78,8 +79,8 @@ def whole_counts(tables: Tables, children: Collection[Children], hidden: Hidden 
                 found = _counted(facts, values, link)
                 if found is not None:
                     what = (
-                        f"{100 * found:.0f} % of its values are the number of {link.name} at the end of the data, which "
-                        "a seed cannot know: leave the column out and let the model count"
+                        f"{100 * found:.0f} % of its values are the number of {link.name} at the end of the data, "
+                        "which no seed can know: leave the column out and let the model count"
                     )
                     yield Check("degree.whole", f"{facts.name}.{name}", Verdict.FAIL, what, found, EQUAL_SHARE)
     yield Check(
@@ -137,9 +138,9 @@ def young_jumps(tables: Tables, hidden: Hidden = (), alpha: float = ALPHA) -> It
             worst[one[0]] = one
     for where, part, last, others in worst.values():
         what = (
-            f"the youngest {100 * part:.0f} % of rows differ from those before by {last:.1f} standard errors more than "
-            f"usual, other parts by {others:.1f} at most: it is changed after its row came to be, such as a status or a "
-            "running total"
+            f"the youngest {100 * part:.0f} % of rows differ from those before by {last:.1f} standard errors more "
+            f"than usual, other parts by {others:.1f} at most: it is changed after its row came to be, such as a "
+            "status or a running total"
         )
         yield Check("row.mutated", where, Verdict.WARN, what, round(last, 2), round(max(limit, JUMP * others), 2))
     if not worst:
@@ -169,8 +170,12 @@ def _jumps(values: NDArray[np.float64] | Int64s, size: int, are_codes: bool) -> 
     """Change from the part before the youngest one to it; the median and largest change between other parts."""
     count = min(len(values) // size, MAX_BLOCKS)
     parts = [values[len(values) - size * (i + 1) : len(values) - size * i] for i in range(count)]
-    measure = _of_codes if are_codes else _of_numbers
-    changes = [measure(parts[i], parts[i + 1]) for i in range(count - 1)]
+    changes = [
+        _of_codes(parts[i].astype(np.int64), parts[i + 1].astype(np.int64))
+        if are_codes
+        else _of_numbers(parts[i].astype(np.float64), parts[i + 1].astype(np.float64))
+        for i in range(count - 1)
+    ]
     if len(changes) < 3:
         return 0.0, 0.0, np.inf
     return changes[0], float(np.median(changes[1:])), max(changes[1:])
@@ -327,19 +332,25 @@ def telling_keys(tables: Tables, outcomes: Outcomes) -> Iterator[Check]:
     if facts.born is not None:
         age = np.searchsorted(np.quantile(facts.born, np.linspace(0, 1, 21)[1:-1]), facts.born[rows])
         strata = strata * 21 + age
-    ways = {"the order of rows": np.arange(facts.num_rows)}
+    ways = {"the order of rows": np.arange(facts.num_rows, dtype=np.float64)}
     if len(facts.key) == 1:
-        column = facts.read(facts.key[0])
-        values = numbers(column)
-        texts = np.array(column.to_pylist(), dtype=object) if values is None else None
-        ranks = rankdata(values) if values is not None else np.unique(texts.astype(str), return_inverse=True)[1]  # type: ignore[union-attr]
-        ways[f"the key {facts.key[0]}"] = ranks
+        ways[f"the key {facts.key[0]}"] = _ranked(facts.read(facts.key[0]))
     for name, values in ways.items():
         told, z = _within(strata, target, values[rows])
         odd = max(told, 1 - told) > KEY_LIMIT and z > norm.isf(ALPHA / 4)
         what = f"{name} tells the label with AUROC {max(told, 1 - told):.3f} among rows of one age"
         what += ": it was given when the label was known" if odd else ""
         yield Check("key.label", facts.name, Verdict.WARN if odd else Verdict.OK, what, round(told, 4), KEY_LIMIT)
+
+
+def _ranked(column: pa.ChunkedArray) -> Floats:
+    """Places of keys in their own order: of numbers, else of their texts."""
+    values = numbers(column)
+    if values is None:
+        values = np.unique(np.array([str(key) for key in column.to_pylist()]), return_inverse=True)[1].astype(
+            np.float64
+        )
+    return np.asarray(rankdata(values), np.float64)
 
 
 def _within(strata: Int64s, target: NDArray[np.bool_], values: NDArray[np.float64] | Int64s) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -198,7 +199,7 @@ def stale_trees(tables: Tables, draws: Sequence[Draw], adjacent: Adjacent) -> It
     for row, at in trees.items():
         instants = sorted(at)
         news = np.concatenate([born[rows[entities == row]] for born, entities, rows in links] or [np.zeros(0)])
-        for early, late in zip(instants, instants[1:], strict=False):
+        for early, late in itertools.pairwise(instants):
             if ((news > early) & (news < late)).any():
                 pairs += 1
                 same += at[early] == at[late]

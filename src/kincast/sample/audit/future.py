@@ -56,9 +56,7 @@ def check_future(
         yield Check(f"future.{name}", seeds.table, verdict, what, count, 0, tuple(shown[name][:3]))
 
 
-def check_known_later(
-    predict: Predict, snapshot: Snapshot, features: FeatureStore, seeds: Seeds
-) -> Iterator[Check]:
+def check_known_later(predict: Predict, snapshot: Snapshot, features: FeatureStore, seeds: Seeds) -> Iterator[Check]:
     """Columns of visible rows that hold instants after the seed's: plans, or times filled in afterwards."""
     for cut_us in np.unique(seeds.visible).tolist()[-1:]:
         part = seeds.take(np.flatnonzero(seeds.visible == cut_us))
@@ -152,20 +150,20 @@ def _graph(
         src, dst = link.link.table, link.link.target
         first = np.array(link.forward[: kept[src]], np.int64)
         first[first >= kept[dst]] = -1
-        rest = random.integers(0, max(len(rows[dst]), 1), len(rows[src]) - kept[src]) if len(rows[dst]) else []
-        forward = np.concatenate([first, np.array(rest, np.int64)]).astype(row_type(len(rows[dst])))
+        num_rest = len(rows[src]) - kept[src]
+        rest = random.integers(0, len(rows[dst]), num_rest) if len(rows[dst]) else np.full(num_rest, -1)
+        forward: Any = np.concatenate([first, rest]).astype(row_type(len(rows[dst])))
         links.append(SnapshotLink(link.link, forward, *reverse_link(forward, len(rows[dst]))))
     graph, store = copy.copy(snapshot), copy.copy(features)
     graph.tables, graph.links = MappingProxyType(tables), tuple(links)
     store.tables = {name: _rows_of(table, rows[name], tables[name]) for name, table in features.tables.items()}
-    for name, table in store.tables.items():
-        _scramble(table, kept[name], random)
+    for name, encoded in store.tables.items():
+        _scramble(encoded, kept[name], random)
     return graph, store
 
 
 def _rows_of(table: TableFeatures, rows: NDArray[np.int64], moved: SnapshotTable) -> TableFeatures:
-    parts = (np.array(values[rows]) for values in (table.numeric, table.codes, table.instants_us))
-    return TableFeatures(*parts, time_us=moved.time_us)
+    return TableFeatures(table.numeric[rows], table.codes[rows], table.instants_us[rows], moved.time_us)
 
 
 def _scramble(table: TableFeatures, kept: int, random: np.random.Generator) -> None:

@@ -70,7 +70,7 @@ def mixed_units(tables: Tables) -> Iterator[Check]:
 
 
 def _is_other_unit(ratio: np.ndarray) -> np.ndarray:
-    """Seconds, milliseconds, micro- and nanoseconds lie factors of 1,000 apart; dates themselves hardly a factor of 3."""
+    """Units of time lie factors of 1,000 apart; dates of one unit hardly a factor of 3."""
     power = np.log10(np.maximum(ratio, 1e-300)) / 3
     near = np.abs(power - np.round(power)) < 0.15
     answer: np.ndarray = near & (np.abs(np.round(power)) >= 1)
@@ -103,8 +103,8 @@ def mixed_zones(tables: Tables) -> Iterator[Check]:
             odd = ZONE_SHARE < share < 1 and lowest >= -LONG_ZONE
             where = f"{facts.name}.{column} -> {target}"
             what = (
-                f"{100 * share:.1f} % of rows are up to {-lowest / HOUR_US:.1f} hours before the row they belong to, and "
-                "none is earlier: are both clocks UTC?"
+                f"{100 * share:.1f} % of rows are up to {-lowest / HOUR_US:.1f} hours before the row they belong to, "
+                "and none is earlier: are both clocks UTC?"
             )
             what = what if odd else "no sign of clocks in two zones"
             yield Check("time.zone", where, Verdict.WARN if odd else Verdict.OK, what, share, ZONE_SHARE)
@@ -131,8 +131,8 @@ def backdated(tables: Tables) -> Iterator[Check]:
         if count:
             worst = lag.max() / DAY_US
             what = (
-                f"{count:,} rows are dated up to {worst:,.0f} days before rows with lower numbers, so they were probably "
-                "entered later than their time; give the instant they were entered as their time"
+                f"{count:,} rows are dated up to {worst:,.0f} days before rows with lower numbers, so they were "
+                "probably entered later than their time; give the instant they were entered as their time"
             )
         verdict = Verdict.WARN if count else Verdict.OK
         yield Check("row.late", f"{facts.name}.{facts.key[0]}", verdict, what, count, 0)
@@ -167,10 +167,11 @@ def arrivals(tables: Tables) -> Iterator[Check]:
             late = int((delay > 1_000_000).sum())
             what = "rows arrived at their time"
             if late:
+                hours = np.median(delay[delay > 0]) / HOUR_US
                 what = (
-                    f"{late:,} of {len(delay):,} rows arrived after their time, by {np.median(delay[delay > 0]) / HOUR_US:,.1f} "
-                    "hours in the middle; make it the time of the table"
+                    f"{late:,} of {len(delay):,} rows arrived after their time, by {hours:,.1f} hours in the middle; "
                 )
+                what += "make it the time of the table"
             verdict = Verdict.OK if not late else Verdict.FAIL if facts.arrival == column else Verdict.WARN
             yield Check("row.late", f"{facts.name}.{column}", verdict, what, late, 0)
 
