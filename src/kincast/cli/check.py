@@ -54,7 +54,7 @@ def giveaways(workspace: Workspace, task: str, snapshot: Snapshot) -> Report:
             labels = read_labels(checked, tables, workspace.project.folder / settings.labels, settings.split)
         else:
             labels = make_labels(checked, tables, settings.split)
-    return find_giveaways(snapshot, checked, labels)
+    return find_giveaways(snapshot, checked, labels, settings.split, strict=settings.strict)
 
 
 def show_report(console: Console, report: Report) -> None:

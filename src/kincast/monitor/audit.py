@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from kincast.clock import add
 from kincast.feature.fit import fit_features
 from kincast.feature.store import FeatureStore
 from kincast.graph.snapshot import Snapshot
@@ -19,13 +18,12 @@ from kincast.predict.online import Predictor
 from kincast.progress import Progress, silent
 from kincast.project import SplitSettings
 from kincast.query.labels import Labels
-from kincast.query.task import Task
 from kincast.report import Check, Report, Verdict
 from kincast.sample.audit.future import check_future, check_known_later
 from kincast.sample.audit.run import attempt, audit_draws, audit_rows
+from kincast.sample.audit.snapshot import draw_of, facts_of, outcomes_of
 from kincast.sample.audit.strength import telling_columns
-from kincast.sample.audit.subject import Draw, Edges, Facts, Nodes, Outcomes
-from kincast.sample.batch import Batch, Seeds
+from kincast.sample.batch import Seeds
 from kincast.sample.oracle import sample_slowly
 from kincast.sample.sampler import Sampler
 
@@ -34,7 +32,6 @@ NUM_ORACLE = 12
 ORACLE_ROWS = 2_000_000  # rows of all tables beyond which the slow twin gets fewer seeds
 NUM_PERTURBED = 48
 INSTANTS = 4
-BY_CHANCE = ("random", "random_link", "manual")
 
 
 def audit_version(
@@ -75,7 +72,7 @@ def audit_version(
 def _compare(predictor: Predictor, others: Sequence[Snapshot]) -> list[Check]:
     """What became of rows that other snapshots have too."""
     snapshot = predictor.snapshot
-    read = {spec.table: spec.columns for spec in predictor.loader.features.spec.tables}
+    read = _inputs(predictor)
     checks: list[Check] = []
     for other in others:
         old, new = sorted((snapshot, other), key=lambda one: one.max_time_us)
@@ -83,64 +80,9 @@ def _compare(predictor: Predictor, others: Sequence[Snapshot]) -> list[Check]:
     return checks
 
 
-def facts_of(snapshot: Snapshot, predictor: Predictor | None = None) -> dict[str, Facts]:
-    """The tables of a snapshot as an audit takes them; with a version, what it reads of them."""
-    found = {}
-    for table in snapshot.schema:
-        links = {
-            link.link.columns[0]: (link.link.target, link.forward)
-            for link in snapshot.links
-            if link.link.table == table.name and len(link.link.columns) == 1
-        }
-        spec = predictor.loader.features.spec.table(table.name) if predictor else None
-        found[table.name] = Facts(
-            table.name,
-            snapshot.tables[table.name].num_rows,
-            tuple(column.name for column in table.columns),
-            lambda column, name=table.name: snapshot.columns(name, [column])[column],  # type: ignore[misc]
-            key=table.key,
-            links={column: target for column, (target, _) in links.items()},
-            time=table.time.column if table.time else None,
-            end_time=table.end_time,
-            inputs=None if spec is None else tuple(spec.columns),
-            time_us=snapshot.tables[table.name].time_us,
-            forward={column: np.asarray(forward) for column, (_, forward) in links.items()},
-        )
-    return found
-
-
-def outcomes_of(task: Task, labels: Labels, split: SplitSettings) -> Outcomes:
-    """Labels as an audit takes them."""
-    window = start = None
-    if task.window is not None and len(labels.as_of_us):
-        last = int(labels.as_of_us.max())
-        start, window = (add(last, edge) - last for edge in task.window)
-    return Outcomes(
-        labels.entity,
-        labels.rows,
-        labels.as_of_us,
-        labels.target,
-        labels.split,
-        window_us=window,
-        start_us=start or 0,
-        visible_us=labels.visible_us,
-        by_chance=split.implied in BY_CHANCE,
-        frozen=task.is_static,
-    )
-
-
-def draw_of(batch: Batch) -> Draw:
-    """A batch of the sampler as an audit takes it."""
-    nodes = {}
-    for name, rows in batch.rows.items():
-        hops = np.repeat(np.arange(batch.num_hops + 1), np.diff(batch.hop_offsets[name]))
-        nodes[name] = Nodes(rows, batch.seed[name].astype(np.int64), hops)
-    edges = []
-    for block in batch.blocks:
-        dst = np.repeat(np.arange(block.dst_start, block.dst_start + block.num_dst), np.diff(block.offsets))
-        src = np.arange(block.src_start, block.src_start + block.num_src)
-        edges.append(Edges(block.edge.other, src, block.edge.table, dst))
-    return Draw(batch.seeds.table, batch.seeds.rows, batch.seeds.visible, nodes, tuple(edges))
+def _inputs(predictor: Predictor) -> dict[str, list[str]]:
+    """Table → columns that the version reads."""
+    return {spec.table: spec.columns for spec in predictor.loader.features.spec.tables}
 
 
 def _seeds(labels: Labels, count: int, seed: int) -> Seeds:
@@ -189,7 +131,7 @@ def _same(sampler: Sampler, seeds: Seeds) -> bool:
 def _audit_batches(predictor: Predictor, seeds: Seeds) -> list[Check]:
     """Every sampled row against the instant of its seed."""
     snapshot = predictor.snapshot
-    tables = facts_of(snapshot, predictor)
+    tables = facts_of(snapshot, _inputs(predictor))
     adjacent = {
         link.link.table: (np.asarray(link.forward[used], np.int64), used)
         for link in snapshot.links
@@ -246,7 +188,7 @@ def _refit(predictor: Predictor, labels: Labels) -> Iterator[Check]:
 
 def _audit_rows(predictor: Predictor, labels: Labels) -> list[Check]:
     """Columns, keys, times and labels."""
-    tables = facts_of(predictor.snapshot, predictor)
+    tables = facts_of(predictor.snapshot, _inputs(predictor))
     split = SplitSettings.model_validate(predictor.info.settings["split"])
     outcomes = outcomes_of(predictor.task, labels, split)
     hidden = frozenset(predictor.task.hidden)

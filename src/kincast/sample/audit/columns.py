@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,10 +32,11 @@ from kincast.sample.audit.subject import (
 ALPHA = 0.002  # of each test family, over all its columns together
 MIN_ROWS = 200
 MIN_BLOCK = 25
-PARTS = (0.02, 0.05, 0.1, 0.2)  # sizes of the youngest part that is held against the part before it
+PARTS = (0.01, 0.02, 0.05, 0.1)  # sizes of the youngest part that is held against the part before it
 MAX_BLOCKS = 20
-JUMP = 1.5  # times the largest change between other neighbouring parts
+JUMP = 2.0  # times the largest change between other neighbouring parts
 MAX_BINS = 32
+MIN_BINS = 4
 SLICES = 400  # of time, counted alternately into two halves
 MIN_EXCESS = 0.02  # share of the variance by which a column must exceed what can be known beforehand
 EQUAL_SHARE = 0.95
@@ -103,8 +105,9 @@ def _counted(facts: Facts, values: Floats, link: Children) -> float | None:
     equal = float((values[some] == total[some]).mean())
     if equal >= EQUAL_SHARE:
         return equal
-    follows = len(np.unique(total[some])) >= 5 and abs(float(spearmanr(values[some], total[some]).statistic)) > 0.999
-    return 1.0 if follows and len(np.unique(values[some])) >= 5 else None
+    if min(len(np.unique(total[some])), len(np.unique(values[some]))) < 5:
+        return None
+    return 1.0 if abs(float(spearmanr(values[some], total[some]).statistic)) > 0.999 else None
 
 
 def young_jumps(tables: Tables, hidden: Hidden = (), alpha: float = ALPHA) -> Iterator[Check]:
@@ -122,13 +125,13 @@ def young_jumps(tables: Tables, hidden: Hidden = (), alpha: float = ALPHA) -> It
         for name in facts.features:
             if (facts.name, name) in hidden:
                 continue
-            for values, are_codes in _views(facts, name):
+            for values, used, are_codes in _views(facts, name, order):
                 for part in PARTS:
-                    size = int(len(order) * part)
+                    size = int(len(used) * part)
                     if size < MIN_BLOCK:
                         continue
                     tests += 1
-                    last, usual, others = _jumps(values[order], size, are_codes)
+                    last, usual, others = _jumps(values[used], size, are_codes)
                     if last > JUMP * others:
                         found.append((f"{facts.name}.{name}", part, last - usual, others))
     limit = float(norm.isf(alpha / max(tests, 1)))
@@ -147,26 +150,30 @@ def young_jumps(tables: Tables, hidden: Hidden = (), alpha: float = ALPHA) -> It
         yield Check("row.mutated", "all tables", Verdict.OK, f"young rows look like old ones ({tests} tests)")
 
 
-def _views(facts: Facts, name: str) -> Iterator[tuple[NDArray[np.float64] | Int64s, bool]]:
-    """A column as numbers, as categories, and as missing or not."""
+def _views(facts: Facts, name: str, order: Int64s) -> Iterator[tuple[NDArray[Any], Int64s, bool]]:
+    """A column as numbers, as categories, and as missing or not, each with the rows it has, oldest first.
+
+    Missing counts only where the youngest rows miss more: a column that came into use lately is nothing odd.
+    """
     column = facts.read(name)
     values = numbers(column)
     if values is None:
         found = codes(column)
         if found is None:
             return
-        if len(np.unique(found)) <= MAX_BINS:
-            yield found, True
         missing = found == 0
+        if len(np.unique(found)) <= MAX_BINS:
+            yield found, order[~missing[order]], True
     else:
         missing = np.isnan(values)
         if len(np.unique(values[~missing])) > 1:
-            yield np.where(missing, -np.inf, values), False
-    if 0 < missing.sum() < len(missing):
-        yield missing.astype(np.int64), True
+            yield values, order[~missing[order]], False
+    young = missing[order[-max(1, len(order) // MAX_BLOCKS) :]].mean()
+    if young > missing[order].mean():
+        yield missing.astype(np.int64), order, True
 
 
-def _jumps(values: NDArray[np.float64] | Int64s, size: int, are_codes: bool) -> tuple[float, float, float]:
+def _jumps(values: NDArray[Any], size: int, are_codes: bool) -> tuple[float, float, float]:
     """Change from the part before the youngest one to it; the median and largest change between other parts."""
     count = min(len(values) // size, MAX_BLOCKS)
     parts = [values[len(values) - size * (i + 1) : len(values) - size * i] for i in range(count)]
@@ -212,7 +219,8 @@ def foreknown(
 
     Events of alternate slices of time share what could be known of a row, but not their chance. So their covariance
     bounds what any column fixed beforehand explains; a column that explains more has seen the events. Follows the
-    attenuation bound of Spearman 1904, "The proof and measurement of association between two things".
+    attenuation bound of Spearman 1904, "The proof and measurement of association between two things". Numbers only:
+    among rows of one category, events may keep each other away, such as second answers to a question.
     """
     halves = [(link.table, link.name, *found) for link in children if (found := _halves(tables, link)) is not None]
     if outcomes is not None and not outcomes.frozen and (found := _halves_of_labels(tables, outcomes)) is not None:
@@ -221,7 +229,7 @@ def foreknown(
     for table, events, one, other in halves:
         facts = tables[table]
         for name in facts.features:
-            bins = None if (table, name) in hidden else _bins(facts, name)
+            bins = None if (table, name) in hidden else _bins(numbers(facts.read(name)))
             if bins is not None:
                 tests.append((f"{table}.{name}", events, *_excess(bins, one, other)))
     limit = float(norm.isf(ALPHA / max(len(tests), 1)))
@@ -253,8 +261,6 @@ def _halves(tables: Tables, link: Children) -> tuple[Floats, Floats] | None:
     low, span = int(time_us.min()), max(int(np.ptp(time_us)), 1)
     odd = ((time_us - low) / span * SLICES).astype(np.int64) % 2 == 1
     one, other = (np.bincount(link.parent[used][part], minlength=num_rows) for part in (odd, ~odd))
-    if (one + other).var() < (one + other).mean():  # one event keeps others away: the halves do not bound each other
-        return None
     return np.log1p(one), np.log1p(other)
 
 
@@ -273,23 +279,17 @@ def _halves_of_labels(tables: Tables, outcomes: Outcomes) -> tuple[Floats, Float
     return found[0], found[1]
 
 
-def _bins(facts: Facts, name: str) -> Int64s | None:
-    """A column in at most ``MAX_BINS`` bins; None where it says nothing."""
-    column = facts.read(name)
-    values = numbers(column)
+def _bins(values: Floats | None) -> Int64s | None:
+    """Numbers in at most ``MAX_BINS`` bins, -1 for missing; None where there are too few to be a count."""
     if values is None:
-        found = codes(column)
-        if found is None or len(np.unique(found)) < 2:
-            return None
-        often = np.argsort(-np.bincount(found), kind="stable")[: MAX_BINS - 1]
-        place = np.full(found.max() + 1, MAX_BINS - 1, np.int64)
-        place[often] = np.arange(len(often))
-        return place[found]
+        return None
     known = values[np.isfinite(values)]
-    if len(known) < MIN_ROWS / 2 or known.min() == known.max():
+    if len(known) < MIN_ROWS:
         return None
     edges = np.unique(np.quantile(known, np.linspace(0, 1, MAX_BINS)[1:-1]))
-    return np.where(np.isfinite(values), np.searchsorted(edges, values, side="left"), len(edges) + 1).astype(np.int64)
+    if len(edges) < MIN_BINS:
+        return None
+    return np.where(np.isfinite(values), np.searchsorted(edges, values, side="left"), -1).astype(np.int64)
 
 
 def _excess(bins: Int64s, one: Floats, other: Floats) -> tuple[float, float]:
@@ -298,12 +298,12 @@ def _excess(bins: Int64s, one: Floats, other: Floats) -> tuple[float, float]:
     Half the difference of the halves is chance alone. If among rows of one bin their mean varies less than that, the
     bin has seen the chance. Bins that look so in one half of the rows are judged on the other.
     """
-    known = np.isfinite(one) & np.isfinite(other)
+    known = np.isfinite(one) & np.isfinite(other) & (bins >= 0)
     bins, one, other = bins[known], one[known], other[known]
     if len(bins) < MIN_ROWS:
         return 0.0, 0.0
     one, other = one - one.mean(), other - other.mean()
-    if (one * other).mean() <= 0:
+    if (one * other).mean() <= 0:  # one event keeps others away: the halves do not bound each other
         return 0.0, 0.0
     both, apart = (one + other) / 2, (one - other) / 2
     fold = np.random.default_rng(0).permutation(len(bins)) % 2 == 0
