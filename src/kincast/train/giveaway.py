@@ -12,7 +12,7 @@ from kincast.project import SplitSettings
 from kincast.query.labels import Labels
 from kincast.query.task import Task, TaskKind
 from kincast.report import Check, Report, Verdict
-from kincast.sample.audit.columns import children_of, foreknown, whole_counts, young_jumps
+from kincast.sample.audit.columns import children_of, foreknown, growing_totals, whole_counts, young_jumps
 from kincast.sample.audit.snapshot import facts_of, outcomes_of
 from kincast.sample.audit.strength import strength, strength_of_codes, telling_columns
 from kincast.sample.batch import Seeds
@@ -75,6 +75,7 @@ def _totals(snapshot: Snapshot, task: Task, labels: Labels, split: SplitSettings
         *whole_counts(tables, children, hidden),
         *foreknown(tables, children, outcomes, hidden),
         *young_jumps(tables, hidden),
+        *growing_totals(tables, hidden),
     ]
     for check in found:  # training goes on: the user decides
         yield replace(check, verdict=Verdict.WARN) if check.verdict is Verdict.FAIL else check

@@ -7,6 +7,7 @@ chance events better than anything known beforehand could.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,15 @@ MIN_EXCESS = 0.02  # share of the variance by which a column must exceed what ca
 EQUAL_SHARE = 0.95
 MAX_ROWS = 200_000
 STANDARD = 1e-4
+TOTAL_WORDS = re.compile(
+    r"count|total|score|views?(_|$|[A-Z])|votes?(_|$|[A-Z])|reputation|karma|likes|points|visits|clicks|plays|downloads|"
+    r"followers|sold|sales|popularity|favou?rites|num(ber)?_?of|lifetime",
+    re.IGNORECASE,
+)
+NUM_AGES = 10
+AGE_ORDER = 0.9  # rank correlation of the means of so many ages with age
+AGE_GROWTH = 0.6  # mean of the youngest rows over that of the oldest, below which a column grows
+AGE_ERRORS = 6.0
 KEY_LIMIT = 0.7  # AUROC of a key among rows born at about the same time
 Tables = Mapping[str, Facts]
 Hidden = Collection[tuple[str, str]]
@@ -210,6 +220,34 @@ def _of_codes(one: Int64s, other: Int64s) -> float:
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
     value = float(((table - expected) ** 2 / expected).sum())
     return float(max(0.0, -norm.ppf(max(chi2.sf(value, table.shape[1] - 1), 1e-300))))
+
+
+def growing_totals(tables: Tables, hidden: Hidden = ()) -> Iterator[Check]:
+    """Columns named like a total that are the larger the older the row: they went on growing after it came to be."""
+    found = 0
+    for facts in tables.values():
+        if facts.born is None:
+            continue
+        order = np.flatnonzero(facts.born != UNKNOWN_US)
+        order = order[np.argsort(facts.born[order], kind="stable")]
+        for name, values in _numeric(facts, hidden):
+            used = order[np.isfinite(values[order])]
+            if not TOTAL_WORDS.search(name) or len(used) < MIN_ROWS or values[used].min() < 0:
+                continue
+            means = np.array([values[part].mean() for part in np.array_split(used, NUM_AGES)])
+            if means[-1] >= AGE_GROWTH * means[0] or np.ptp(means) == 0:
+                continue
+            ages = -float(spearmanr(np.arange(NUM_AGES), means).statistic)
+            errors = -float(spearmanr(np.arange(len(used)), values[used]).statistic) * np.sqrt(len(used) - 1)
+            if ages >= AGE_ORDER and errors > AGE_ERRORS:
+                found += 1
+                what = (
+                    f"it is named like a total, and the oldest rows have {means[0]:.4g} on average, the youngest "
+                    f"{means[-1]:.4g}: it went on growing after its row came to be"
+                )
+                yield Check("row.mutated", f"{facts.name}.{name}", Verdict.WARN, what, round(ages, 3), AGE_ORDER)
+    if not found:
+        yield Check("row.mutated", "totals", Verdict.OK, "no column named like a total grows with the age of its row")
 
 
 def foreknown(

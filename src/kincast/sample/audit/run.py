@@ -39,6 +39,7 @@ def audit_rows(subject: Tables, outcomes: Outcomes | None, hidden: Collection[tu
         *attempt("key.time", lambda: tables.inputs_of_keys(subject)),
         *attempt("end.known", lambda: columns.ends_among_inputs(subject, hidden)),
         *attempt("row.mutated", lambda: columns.young_jumps(subject, hidden)),
+        *attempt("row.mutated", lambda: columns.growing_totals(subject, hidden)),
     ]
     if isinstance(children, Check):
         found.append(children)
