@@ -15,6 +15,7 @@ from kincast.sample.audit.subject import Draw, Edges, Facts, Int64s, Nodes, Orde
 
 START = parse_instant("2023-01-01")
 DAYS = 360
+END = START + DAYS * DAY_US
 WINDOW = 30
 Random = np.random.Generator
 
@@ -35,7 +36,8 @@ class World:
         newest: see ``fanout``.
         negatives: how many negatives a seed gets.
         faults: names of what the loader does wrong.
-        shown: extra nodes of the audit, such as times that differ from the truth.
+        seed: of its loader.
+        orders: lists that the loader trusts to be in time order.
     """
 
     tables: dict[str, pa.Table]
@@ -49,7 +51,6 @@ class World:
     newest: bool = True
     negatives: int = 2
     seed: int = 0
-    until_us: int = START + 240 * DAY_US
     faults: frozenset[str] = frozenset()
     orders: tuple[Order, ...] = field(default=())
 
@@ -89,89 +90,27 @@ def clean_world(seed: int) -> World:
     num = int(random.integers(220, 400))
     daily = bool(random.random() < 0.3)
     vip = random.random(num) < 0.4
-    rate = np.where(vip, 0.09, 0.025) * random.gamma(random.choice([2.0, 20.0]), 1.0, num) / 10
-    rate *= 10 / rate.mean() * 0.045 / 10
-    joined = _round(START + (random.random(num) * 150 * DAY_US).astype(np.int64), daily)
-    joined.sort()
-    life = (START + DAYS * DAY_US - joined) / DAY_US
-    counts = random.poisson(rate * life)
-    buyer = np.repeat(np.arange(num), counts)
-    at = joined[buyer] + (random.random(len(buyer)) * life[buyer] * DAY_US).astype(np.int64)
-    order = np.argsort(at, kind="stable")
-    buyer, at = buyer[order], _round(at[order], daily)
-    reviewed = np.flatnonzero(random.random(len(at)) < 0.5)
-    seen_at = at[reviewed] + (random.exponential(2.0, len(reviewed)) * DAY_US).astype(np.int64)
-    seen_at = _round(seen_at, daily)
-    late = seen_at < START + DAYS * DAY_US
-    reviewed, seen_at = reviewed[late], seen_at[late]
+    rate = np.where(vip, 0.09, 0.025) * random.gamma(random.choice([2.0, 20.0]), 1.0, num)
+    joined = np.sort(_round(START + (random.random(num) * 150 * DAY_US).astype(np.int64), daily))
+    buyer, at = _events(random, joined, rate / rate.mean() * 0.045, daily)
+    delay = (random.exponential(2.0, len(at)) * DAY_US).astype(np.int64)
+    seen_at = _round(at + delay, daily)
+    reviewed = np.flatnonzero((random.random(len(at)) < 0.5) & (seen_at < END))
     since = joined + (random.random(num) * 60 * DAY_US).astype(np.int64)
     ends = np.where(random.random(num) < 0.6, since + (random.exponential(150, num) * DAY_US).astype(np.int64), _NEVER)
-    ends = np.where(ends < START + DAYS * DAY_US, ends, _NEVER)
-    drift = random.choice([0.0, 0.0, 0.5, -0.5]) * (at - START) / (DAYS * DAY_US)
-    keys = _keys(random, num)
+    times = {"customers": joined, "orders": at, "reviews": seen_at[reviewed], "plans": since}
     product = random.integers(0, 40, len(at))
-    loaded = bool(random.random() < 0.5)
-    tables = {
-        "customers": pa.table(
-            {
-                "customer_id": keys,
-                "joined_at": _stamp(joined),
-                "age": random.integers(18, 80, num),
-                "segment": np.array(["a", "b", "c"])[random.integers(0, 3, num)],
-                "vip": vip,
-            }
-        ),
-        "products": pa.table({"product_id": np.arange(40), "price": np.round(random.lognormal(3, 1, 40), 2)}),
-        "orders": pa.table(
-            {
-                "order_id": np.arange(len(at)) + 1000,
-                "customer_id": keys.take(pa.array(buyer)),
-                "product_id": product,
-                "at": _stamp(at),
-                "amount": np.round(np.exp(random.normal(3 + drift, 0.6)), 2),
-                "method": np.array(["card", "cash", "transfer"])[random.integers(0, 3, len(at))],
-                **({"loaded_at": _stamp(at)} if loaded else {}),
-            }
-        ),
-        "reviews": pa.table(
-            {
-                "review_id": np.arange(len(reviewed)),
-                "order_id": reviewed + 1000,
-                "at": _stamp(seen_at),
-                "stars": random.integers(1, 6, len(reviewed)),
-            }
-        ),
-        "plans": pa.table(
-            {
-                "plan_id": random.permutation(num),
-                "customer_id": keys,
-                "since": _stamp(since),
-                "until": pa.array(np.where(ends == _NEVER, 0, ends), mask=ends == _NEVER).cast(pa.timestamp("us")),
-                "fee": np.round(random.lognormal(2, 0.4, num), 2),
-            }
-        ),
-    }
-    about: dict[str, dict[str, Any]] = {
-        "customers": {"key": ("customer_id",), "time": "joined_at"},
-        "products": {"key": ("product_id",)},
-        "orders": {
-            "key": ("order_id",),
-            "time": "at",
-            "links": {"customer_id": "customers", "product_id": "products"},
-            "arrival": "loaded_at" if loaded and random.random() < 0.5 else None,
-        },
-        "reviews": {"key": ("review_id",), "time": "at", "links": {"order_id": "orders"}},
-        "plans": {"key": ("plan_id",), "time": "since", "end_time": "until", "links": {"customer_id": "customers"}},
-    }
-    times = {"customers": joined, "orders": at, "reviews": seen_at, "plans": since}
     links = {
         ("orders", "customers"): buyer,
         ("orders", "products"): product,
         ("reviews", "orders"): reviewed,
         ("plans", "customers"): np.arange(num),
     }
+    ends = np.where(ends < END, ends, _NEVER)
+    loaded = bool(random.random() < 0.5)
+    about = _about("loaded_at" if loaded and random.random() < 0.5 else None)
     return World(
-        tables,
+        _tables(random, times, links, ends, vip, loaded),
         about,
         times,
         {"plans": ends},
@@ -183,6 +122,72 @@ def clean_world(seed: int) -> World:
         seed=seed,
         orders=(_order(at, buyer, num),),
     )
+
+
+def _events(random: Random, joined: Int64s, rate: NDArray[np.float64], daily: bool) -> tuple[Int64s, Int64s]:
+    """Orders at a steady rate from joining on: who and when, in time order."""
+    life = (END - joined) / DAY_US
+    buyer = np.repeat(np.arange(len(joined)), random.poisson(rate * life))
+    at = joined[buyer] + (random.random(len(buyer)) * life[buyer] * DAY_US).astype(np.int64)
+    order = np.argsort(at, kind="stable")
+    return buyer[order], _round(at[order], daily)
+
+
+def _tables(
+    random: Random,
+    times: dict[str, Int64s],
+    links: dict[tuple[str, str], Int64s],
+    ends: Int64s,
+    vip: NDArray[np.bool_],
+    loaded: bool,
+) -> dict[str, pa.Table]:
+    at, num, reviewed = times["orders"], len(vip), links["reviews", "orders"]
+    keys = _keys(random, num)
+    drift = random.choice([0.0, 0.0, 0.5, -0.5]) * (at - START) / (END - START)
+    customers = {
+        "customer_id": keys,
+        "joined_at": _stamp(times["customers"]),
+        "age": random.integers(18, 80, num),
+        "segment": np.array(["a", "b", "c"])[random.integers(0, 3, num)],
+        "vip": vip,
+    }
+    orders = {
+        "order_id": np.arange(len(at)) + 1000,
+        "customer_id": keys.take(pa.array(links["orders", "customers"])),
+        "product_id": links["orders", "products"],
+        "at": _stamp(at),
+        "amount": np.round(np.exp(random.normal(3 + drift, 0.6)), 2),
+        "method": np.array(["card", "cash", "transfer"])[random.integers(0, 3, len(at))],
+        **({"loaded_at": _stamp(at)} if loaded else {}),
+    }
+    reviews = {
+        "review_id": np.arange(len(reviewed)),
+        "order_id": reviewed + 1000,
+        "at": _stamp(times["reviews"]),
+        "stars": random.integers(1, 6, len(reviewed)),
+    }
+    plans = {
+        "plan_id": random.permutation(num),
+        "customer_id": keys,
+        "since": _stamp(times["plans"]),
+        "until": pa.array(np.where(ends == _NEVER, 0, ends), mask=ends == _NEVER).cast(pa.timestamp("us")),
+        "fee": np.round(random.lognormal(2, 0.4, num), 2),
+    }
+    products = {"product_id": np.arange(40), "price": np.round(random.lognormal(3, 1, 40), 2)}
+    named = {"customers": customers, "products": products, "orders": orders, "reviews": reviews, "plans": plans}
+    return {name: pa.table(columns) for name, columns in named.items()}
+
+
+def _about(arrival: str | None) -> dict[str, dict[str, Any]]:
+    """Keys, times and links of each table."""
+    to_customers, to_products = {"customer_id": "customers"}, {"product_id": "products"}
+    return {
+        "customers": {"key": ("customer_id",), "time": "joined_at"},
+        "products": {"key": ("product_id",)},
+        "orders": {"key": ("order_id",), "time": "at", "links": to_customers | to_products, "arrival": arrival},
+        "reviews": {"key": ("review_id",), "time": "at", "links": {"order_id": "orders"}},
+        "plans": {"key": ("plan_id",), "time": "since", "end_time": "until", "links": to_customers},
+    }
 
 
 _NEVER = np.iinfo(np.int64).max
@@ -333,4 +338,3 @@ def with_faults(world: World, *names: str) -> World:
 
 
 Plant = Callable[[World, Random], World]
-Flags = NDArray[np.bool_]
