@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kincast.query.compile import compile_task
     from kincast.registry.version import load_version
     from kincast.report import Report
+    from kincast.sample.audit.loader import audit_loader
     from kincast.schema import Schema
     from kincast.source.open import open_source
     from kincast.train.run import train_task
@@ -27,6 +28,7 @@ __all__ = [
     "Project",
     "Report",
     "Schema",
+    "audit_loader",
     "build_snapshot",
     "compile_task",
     "load_version",
@@ -44,6 +46,7 @@ _HOMES = {
     "Project": "kincast.project",
     "Report": "kincast.report",
     "Schema": "kincast.schema",
+    "audit_loader": "kincast.sample.audit.loader",
     "build_snapshot": "kincast.graph.build",
     "compile_task": "kincast.query.compile",
     "load_version": "kincast.registry.version",

@@ -21,6 +21,7 @@ from kincast.cli import (
     evaluate,
     explain,
     init,
+    plan,
     predict,
     query,
     report,
@@ -47,6 +48,7 @@ app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("explain")(explain.explain)
 app.command("build")(build.build)
+app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
