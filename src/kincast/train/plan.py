@@ -28,7 +28,6 @@ DRY_SEEDS = 512
 DRY_STEPS = 3
 BUDGET_ROWS = 2_000  # of a sub-graph, at its 99th percentile, beyond which fanouts of later hops are lowered
 INFERRED_LOW, INFERRED_HIGH = 64, 512
-USUAL = 16
 Floats = NDArray[np.float64]
 
 
@@ -138,16 +137,10 @@ def make_plan(
     now = _cost(settings, snapshot, prepared, seeds, target)
     progress("dry run", 1, 2)
     links = suggest_fanouts(snapshot, prepared.task, edges, fanout)
-    better = settings.model.model_copy(
-        update={"fanout_overrides": {link.name: link.suggested for link in links if link.suggested != link.now}}
-        if any(link.suggested != link.now for link in links)
-        else {}
-    )
-    better = better.model_copy(
-        update={"fanout_overrides": {**settings.model.fanout_overrides, **better.fanout_overrides}}
-    )
+    wished = {link.name: link.suggested for link in links if link.suggested != link.now}
+    better = settings.model.model_copy(update={"fanout_overrides": {**settings.model.fanout_overrides, **wished}})
     changed = settings.model_copy(update={"model": better})
-    suggested = now if better == settings.model else _cost(changed, snapshot, prepared, seeds, target)
+    suggested = now if not wished else _cost(changed, snapshot, prepared, seeds, target)
     progress("dry run", 2, 2)
     return TrainingPlan(name, len(train.rows), size, links, now, suggested)
 
@@ -177,7 +170,9 @@ def suggest_fanouts(
         why = reasons[i]
         if i in halved:
             why += f"; halved at hop {halved[i]}, so that a sub-graph stays near {BUDGET_ROWS:,} rows"
-        p50, p90, p99 = (int(value) for value in np.quantile(found, (0.5, 0.9, 0.99))) if len(found) else (0, 0, 0)
+        p50, p90, p99 = (
+            (math.ceil(value) for value in np.quantile(found, (0.5, 0.9, 0.99))) if len(found) else (0, 0, 0)
+        )
         mean, most = (float(found.mean()), int(found.max())) if len(found) else (0.0, 0)
         now, suggested = (tuple(int(k) for k in row) for row in (fanout[i], wanted[i]))
         plans.append(LinkPlan(edge.name, round(mean, 2), p50, p90, p99, most, now, suggested, why))
