@@ -287,8 +287,13 @@ def _cost(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared, seeds:
     weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
     threads = train.num_threads or 1
     in_flight = int(num_bytes * min(train.batch_size, num_labels) * (threads + 2))
+    (rows_p50, rows_p99), (edges_p50, edges_p99) = (np.quantile(found, (0.5, 0.99)) for found in (rows, edges))
     return Cost(
-        *(int(value) for value in (*np.quantile(rows, (0.5, 0.99)), rows.max(), *np.quantile(edges, (0.5, 0.99)))),
+        rows_p50=int(rows_p50),
+        rows_p99=int(rows_p99),
+        rows_most=int(rows.max()),
+        edges_p50=int(edges_p50),
+        edges_p99=int(edges_p99),
         bytes_per_seed=num_bytes,
         ram_bytes=ssd + in_flight + 4 * weights,
         ssd_bytes=ssd,
