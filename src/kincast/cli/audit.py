@@ -38,9 +38,9 @@ def audit(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Look for leaks: replay batches, perturb the future, probe columns.
+    """Look for leaks of the future.
 
-    Exit code 1 when a check failed, or could not run.
+    Replays batches, makes the future different, probes columns. Exit code 1 when a check failed, or could not run.
     """
     from kincast.cli.check import show_report
     from kincast.errors import ProjectError
