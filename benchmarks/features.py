@@ -46,6 +46,14 @@ def make_spec(columns: int) -> TableSpec:
     return TableSpec("t", tuple(Numeric(f"n{i}", "none", 0.0, 1.0, False, 4.0) for i in range(columns)))
 
 
+def mapped(
+    path: Path, spec: TableSpec, num_rows: int, *, storage: FeatureStorage = "float32", readahead: bool = False
+) -> MappedWords:
+    """The records of a file."""
+    width = record_type(spec, storage).itemsize // 8
+    return MappedWords(path, HEADER_BYTES, num_rows, width, readahead=readahead)
+
+
 def make_file(path: Path, spec: TableSpec, storage: FeatureStorage, num_rows: int) -> None:
     """Random numbers; every block of rows is the same."""
     numbers = np.random.default_rng(0).standard_normal((BLOCK_ROWS, spec.numeric_width), np.float32)
@@ -65,7 +73,7 @@ def warm(folder: Path, spec: TableSpec, num_rows: int, batch: int, rounds: int) 
     for storage in STORAGES:
         path = folder / f"{storage}.npy"
         make_file(path, spec, storage, num_rows)
-        features = TableFeatures(path, spec, num_rows, storage, readahead=False)
+        features = TableFeatures(spec, storage, mapped(path, spec, num_rows, storage=storage))
         contenders: dict[str, Callable[[Any], Any]] = {"kincast": lambda rows, f=features: gathered_numbers(f, rows)}
         if storage == "float32":
             matrix = np.load(path, mmap_mode="r")["numbers"]
@@ -95,7 +103,7 @@ def cold(folder: Path, spec: TableSpec, num_rows: int, batch: int, rounds: int) 
     rng = np.random.default_rng(2)
 
     def mapped(rows: Any, readahead: bool) -> None:
-        MappedWords(path, HEADER_BYTES, num_rows, width, readahead=readahead).take(rows)
+        mapped(path, spec, num_rows, readahead=readahead).take(rows)
 
     def pread(rows: Any) -> None:
         handle = os.open(path, os.O_RDONLY)

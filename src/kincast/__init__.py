@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kincast.query.compile import compile_task
     from kincast.registry.version import load_version
     from kincast.report import Report
+    from kincast.sample.audit.loader import audit_loader
     from kincast.schema import Schema
     from kincast.source.open import open_source
     from kincast.train.run import train_task
@@ -34,6 +35,7 @@ __all__ = [
     "Report",
     "Schema",
     "append",
+    "audit_loader",
     "build_snapshot",
     "compact",
     "compile_task",
@@ -55,6 +57,7 @@ _HOMES = {
     "Report": "kincast.report",
     "Schema": "kincast.schema",
     "append": "kincast.graph.append",
+    "audit_loader": "kincast.sample.audit.loader",
     "build_snapshot": "kincast.graph.build",
     "compact": "kincast.graph.compact",
     "compile_task": "kincast.query.compile",

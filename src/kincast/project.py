@@ -41,6 +41,7 @@ PlaceField = Annotated[Path, AfterValidator(_place)]
 Text = Annotated[str, BeforeValidator(_word)]
 Fanout = Annotated[int, Field(ge=-1, lt=2**31)] | Literal["inferred"]
 Aggregation = Literal["sum", "mean", "max"]
+Ties = Literal["visible", "strict"]
 
 
 class Settings(BaseModel):
@@ -286,15 +287,22 @@ class TaskSettings(Settings):
         query: the predictive query.
         labels: Parquet or CSV file with the entity's key columns, ``as_of``, ``target`` and ``split``
             (train, validation, test), used instead of computing labels; the query still says what they mean.
+        ties: whether a prediction sees facts at its very instant: ``visible`` does, ``strict`` sees earlier ones only.
         published: metrics published by others, name → metric → text, printed beside ours and marked as quoted.
     """
 
     query: str
     labels: PlaceField | None = None
+    ties: Ties = "visible"
     split: SplitSettings = Field(default_factory=SplitSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
     published: dict[str, dict[str, Text | float]] = Field(default_factory=dict)
+
+    @property
+    def strict(self) -> bool:
+        """True when facts at the very instant of a prediction are hidden."""
+        return self.ties == "strict"
 
 
 StreamKind = Literal["postgresql", "pull", "redis", "nats", "kafka"]

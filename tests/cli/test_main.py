@@ -80,7 +80,9 @@ def test_wrong_words_are_a_usage_error(arguments: list[str], capsys: pytest.Capt
     assert "Usage: kincast" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["check", "explain", "build", "train", "evaluate", "predict", "serve", "drift"])
+@pytest.mark.parametrize(
+    "command", ["check", "explain", "build", "plan", "train", "evaluate", "predict", "serve", "drift", "audit"]
+)
 def test_without_a_project_every_command_says_how_to_make_one(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +97,8 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
     assert program.main(["--help"]) == 0
     listed = capsys.readouterr().out
     assert "..." not in listed.split("Commands:")[1]
-    for command in ("init", "check", "explain", "build", "train", "evaluate", "predict", "serve", "drift", "report"):
+    commands = ("init", "check", "explain", "build", "plan", "train", "evaluate", "predict", "serve", "drift", "audit")
+    for command in (*commands, "report"):
         assert f"  {command} " in listed
         assert program.main([command, "--help"]) == 0
         assert "Usage: kincast" in capsys.readouterr().out

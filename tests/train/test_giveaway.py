@@ -12,9 +12,10 @@ from kincast.graph.build import build_snapshot
 from kincast.project import SplitSettings
 from kincast.query.compile import compile_task
 from kincast.query.labels import make_labels
-from kincast.report import Check
+from kincast.report import Check, Verdict
 from kincast.source.infer import infer_schema
 from kincast.source.open import open_source
+from kincast.testing.planted import QUERY, planted_database
 from kincast.train.giveaway import find_giveaways
 
 
@@ -44,3 +45,22 @@ def test_rows_at_the_very_instant_of_a_column_are_named(tmp_path: Path, delay: t
     found = [check for check in checks_of(tmp_path, delay) if check.name == "label.same_instant"]
     assert [check.where for check in found] == (["goals.match_id -> matches.match_id"] if warned else [])
     assert all("100 % of its rows have the very time of their row of matches" in check.message for check in found)
+
+
+@pytest.mark.parametrize("leaking", [False, True])
+def test_totals_of_the_end_of_the_data_are_named(tmp_path: Path, leaking: bool) -> None:
+    path = planted_database(tmp_path)
+    if leaking:
+        with duckdb.connect(str(path)) as con:
+            con.execute("ALTER TABLE customers ADD COLUMN bought INT")
+            con.execute(
+                "UPDATE customers c SET bought = (SELECT count(*) FROM orders o WHERE o.customer_id = c.customer_id)"
+            )
+    source = open_source(str(path))
+    snapshot = build_snapshot(source, infer_schema(source).schema, tmp_path / "snapshots")
+    task = compile_task(QUERY, snapshot.schema)
+    with snapshot.open_tables() as tables:
+        labels = make_labels(task, tables, SplitSettings())
+    found = [c for c in find_giveaways(snapshot, task, labels).checks if c.verdict is not Verdict.OK]
+    assert {check.where for check in found} == ({"customers.bought"} if leaking else set())
+    assert {"degree.whole", "row.mutated"} <= {c.name for c in found} or not leaking

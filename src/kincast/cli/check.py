@@ -50,7 +50,7 @@ def giveaways(workspace: Workspace, task: str, snapshot: Snapshot) -> Report:
     _, settings = workspace.project.task(task)
     checked = compile_task(settings.query, snapshot.schema, workspace.project.targets)
     labels = task_labels(workspace.project, task, checked, snapshot)
-    return find_giveaways(snapshot, checked, labels)
+    return find_giveaways(snapshot, checked, labels, settings.split, strict=settings.strict)
 
 
 def show_report(console: Console, report: Report) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from kincast.cli import (
     append,
+    audit,
     build,
     check,
     compact,
@@ -25,6 +26,7 @@ from kincast.cli import (
     forget,
     ingest,
     init,
+    plan,
     predict,
     query,
     report,
@@ -56,11 +58,13 @@ app.command("ingest")(ingest.ingest)
 app.command("append")(append.append)
 app.command("compact")(compact.compact)
 app.command("forget")(forget.forget)
+app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("serve")(serve.serve)
 app.command("drift")(drift.drift)
+app.command("audit")(audit.audit)
 app.add_typer(snapshot.app, name="snapshots")
 app.add_typer(version.app, name="versions")
 app.add_typer(deadletters.app, name="deadletters")

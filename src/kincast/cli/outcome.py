@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kincast.cli.workspace import Workspace
+    from kincast.graph.snapshot import Snapshot
+    from kincast.query.labels import Labels
+    from kincast.query.task import Task
     from kincast.registry.version import Version
 
 
@@ -21,22 +24,27 @@ def outcome_of(workspace: Workspace, version: Version) -> tuple[NDArray[np.float
     import torch
 
     from kincast.predict.online import Predictor
-    from kincast.project import SplitSettings
-    from kincast.query.labels import make_labels, read_labels
     from kincast.sample.batch import Seeds
 
     project = workspace.project
-    _, settings = project.task(version.info.task)
     snapshot = workspace.snapshot(version.info.snapshot_id)
     predictor = Predictor.load(version, snapshot, project.work / "features", readahead=project.features.readahead)
-    split = SplitSettings.model_validate(version.info.settings["split"])
-    with snapshot.open_tables() as tables:
-        if settings.labels is not None:
-            labels = read_labels(predictor.task, tables, project.folder / settings.labels, split)
-        else:
-            labels = make_labels(predictor.task, tables, split)
+    labels = labels_of(workspace, version, predictor.task, snapshot)
     test = labels.of(2)
     seeds = Seeds(test.entity, test.rows, test.as_of_us, test.visible_us)
     with torch.inference_mode():
         scores, _ = predictor.loader.score(predictor.network, predictor.objective, seeds)
     return test.target, scores
+
+
+def labels_of(workspace: Workspace, version: Version, task: Task, snapshot: Snapshot) -> Labels:
+    """The labels of all splits that a version was trained and judged on."""
+    from kincast.project import SplitSettings
+    from kincast.query.labels import make_labels, read_labels
+
+    _, settings = workspace.project.task(version.info.task)
+    split = SplitSettings.model_validate(version.info.settings["split"])
+    with snapshot.open_tables() as tables:
+        if settings.labels is not None:
+            return read_labels(task, tables, workspace.project.folder / settings.labels, split)
+        return make_labels(task, tables, split)

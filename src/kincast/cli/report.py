@@ -77,11 +77,11 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
     from kincast.train.metric import main_metric
     from kincast.web.report import TaskPage
 
-    explanation, gate = notes.get(f"explain/{name}"), notes.get(f"gate/{name}")
+    explanation, gate, audit = (notes.get(f"{step}/{name}") for step in ("explain", "gate", "audit"))
     try:
         version = workspace.version(name)
     except VersionError:
-        return TaskPage(name, query, explanation=explanation, gate=gate)
+        return TaskPage(name, query, explanation=explanation, gate=gate, audit=audit)
     target = scores = None
     kind = TaskKind(version.info.kind)
     if kind is TaskKind.BINARY:
@@ -106,6 +106,7 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
         scores=scores,
         versions=versions,
         giveaway=notes.get(f"giveaway/{name}"),
+        audit=audit,
     )
 
 

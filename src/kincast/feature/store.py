@@ -49,6 +49,21 @@ class Words(Protocol):
         """The records of those rows: [n, width] uint64, in memory of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeldWords:
+    """Records in memory.
+
+    Attributes:
+        words: [num_rows, width] uint64.
+    """
+
+    words: NDArray[np.uint64]
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The records of those rows: [n, width] uint64, in memory of its own."""
+        return self.words[rows]
+
+
 class TableFeatures:
     """Encoded inputs of one table.
 

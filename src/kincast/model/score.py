@@ -36,6 +36,7 @@ class InputLoader:
         settings: fanouts and sampling strategy.
         seed: of the draws.
         num_threads: that sample ahead; by default one less than the processors, at most 4.
+        strict: hide facts at the very instant of a seed.
     """
 
     def __init__(
@@ -45,12 +46,15 @@ class InputLoader:
         settings: ModelSettings,
         seed: int,
         num_threads: int | None = None,
+        strict: bool = False,
     ) -> None:
+        self.strict = strict
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
         most = settings.max_rows_per_seed
         base = snapshot.base if isinstance(snapshot, LiveSnapshot) else snapshot
-        sampler = Sampler(base, *plan_of(settings), seed, keyed_by="row", max_rows_per_seed=most)
+        plan = plan_of(settings)
+        sampler = Sampler(base, *plan, seed, strict, keyed_by="row", max_rows_per_seed=most)
         self._fixed = LiveSampler(snapshot, sampler) if isinstance(snapshot, LiveSnapshot) else sampler
 
     def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
@@ -61,7 +65,7 @@ class InputLoader:
             batch_size: seeds per batch.
             redraw: another number, other neighbours where they are drawn; None for those that depend on the row alone.
         """
-        sampler = self._fixed if redraw is None else self._fixed.redrawn(redraw)
+        sampler = self.sampler(redraw)
         threads = self.num_threads if len(seeds) > batch_size else 0
         yield from Loader(sampler, seeds, batch_size, self._prepare, num_threads=threads)
 
@@ -86,6 +90,14 @@ class InputLoader:
             width = self.settings.channels
             return objective.scores(torch.zeros(0, objective.num_outputs)), np.zeros((0, width), np.float32)
         return objective.scores(torch.cat(outputs)), np.concatenate(embeddings)
+
+    def over(self, snapshot: Snapshot | LiveSnapshot, features: FeatureStore | LiveFeatures) -> InputLoader:
+        """The same plan over other rows."""
+        return InputLoader(snapshot, features, self.settings, self.seed, self.num_threads, self.strict)
+
+    def sampler(self, redraw: int | None) -> Sampler:
+        """What draws neighbours: others for each ``redraw``; with None those of predictions, by the row alone."""
+        return self._fixed if redraw is None else self._fixed.redrawn(redraw)
 
     def _prepare(self, batch: Batch) -> Inputs:
         return make_inputs(batch, self.features)

@@ -89,7 +89,8 @@ class Predictor:
         load_weights(self.network, version.weights())
         self.network.eval()
         seed = int(version.info.settings["train"]["seed"])
-        self.loader = InputLoader(snapshot, features, model, seed)
+        strict = version.info.settings.get("ties") == "strict"  # versions from before the setting have none
+        self.loader = InputLoader(snapshot, features, model, seed, strict=strict)
         self.features = features
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
 
@@ -127,7 +128,7 @@ class Predictor:
         """The same version over a live view of the same schema, with its features encoded."""
         other = copy.copy(self)
         other.snapshot = view
-        other.loader = InputLoader(view, features, self.loader.settings, self.loader.seed)
+        other.loader = self.loader.over(view, features)
         return other
 
     @property

@@ -64,7 +64,7 @@ class VersionInfo:
         classes: names of the class codes; empty for regression.
         schema: the database it was trained on.
         snapshot_id: the snapshot it was trained on.
-        settings: its plan as plain JSON values: ``split``, ``model``, ``train``.
+        settings: its plan as plain JSON values: ``ties``, ``split``, ``model``, ``train``.
         metrics: its own metrics per split.
         baselines: baseline name → metrics per split, measured on the very same rows.
         margins: baseline name → its own metrics minus the baseline's per split, paired on the same rows.

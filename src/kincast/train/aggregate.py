@@ -54,7 +54,12 @@ class _Select:
 
 
 def make_aggregates(
-    snapshot: Snapshot, seeds: Seeds, hidden: Collection[tuple[str, str]] = (), progress: Progress = silent
+    snapshot: Snapshot,
+    seeds: Seeds,
+    hidden: Collection[tuple[str, str]] = (),
+    progress: Progress = silent,
+    *,
+    strict: bool = False,
 ) -> Aggregates:
     """Features of each seed from its own row, the rows it points to, and the rows that point to it.
 
@@ -67,13 +72,14 @@ def make_aggregates(
         seeds: rows of one table with their instants.
         hidden: (table, column) pairs that must not be used.
         progress: told after each statement.
+        strict: leave out linked rows at the very instant of a seed.
     """
     names: list[str] = []
     columns: list[NDArray[np.float64]] = []
     categorical: list[int] = []
     with snapshot.open_tables() as tables, tables.connect() as con:
         _register(con, snapshot, seeds)
-        selects = list(_selects(snapshot.schema, seeds.table, frozenset(hidden)))
+        selects = list(_selects(snapshot.schema, seeds.table, frozenset(hidden), "<" if strict else "<="))
         for done, select in enumerate(selects):
             progress("aggregate linked tables", done, len(selects))
             if not select.features:
@@ -113,14 +119,15 @@ def _register(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, seeds: Seeds) 
         con.register(f"__link_{index}", pa.table({"child": child, "parent": parent}))
 
 
-def _selects(schema: Schema, entity: str, hidden: frozenset[tuple[str, str]]) -> Iterator[_Select]:
+def _selects(schema: Schema, entity: str, hidden: frozenset[tuple[str, str]], until: str) -> Iterator[_Select]:
+    """The statements; ``until`` compares the time of a linked row with the seed's instant: < or <=."""
     own = _plain(schema, entity, hidden, "t", "")
     yield _Select(own, f"JOIN {quoted(entity)} t ON t._row = s.entity", grouped=False)
     for index, link in enumerate(schema.links):
         if link.table == entity:
             pairs = f"__link_{index} l JOIN {quoted(link.target)} t ON t._row = l.parent"
             rows = f"SELECT l.child AS __child, t.* FROM {pairs}"
-            source = f"LEFT JOIN ({rows}) t ON t.__child = s.entity AND {_visible('t')}"
+            source = f"LEFT JOIN ({rows}) t ON t.__child = s.entity AND {_visible('t', until)}"
             yield _Select(_plain(schema, link.target, hidden, "t", f"{link.columns[0]}."), source, grouped=False)
     children = [index for index, link in enumerate(schema.links) if link.target == entity]
     paths: list[tuple[int, ...]] = [(index,) for index in children]
@@ -128,17 +135,17 @@ def _selects(schema: Schema, entity: str, hidden: frozenset[tuple[str, str]]) ->
         table = schema.links[child].table
         paths += [(child, index) for index, link in enumerate(schema.links) if link.target == table]
     for path in paths[:MAX_PATHS]:
-        yield _of_path(schema, path, hidden)
+        yield _of_path(schema, path, hidden, until)
 
 
-def _of_path(schema: Schema, path: tuple[int, ...], hidden: frozenset[tuple[str, str]]) -> _Select:
+def _of_path(schema: Schema, path: tuple[int, ...], hidden: frozenset[tuple[str, str]], until: str) -> _Select:
     """Aggregates over the rows reached by following links backwards from the entity."""
     source, parent = "", "s.entity"
     for place, index in enumerate(path):
         table = schema.links[index].table
         source += (
             f" LEFT JOIN __link_{index} l{place} ON l{place}.parent = {parent}"
-            f" LEFT JOIN {quoted(table)} t{place} ON t{place}._row = l{place}.child AND {_visible(f't{place}')}"
+            f" LEFT JOIN {quoted(table)} t{place} ON t{place}._row = l{place}.child AND {_visible(f't{place}', until)}"
         )
         parent = f"t{place}._row"
     last = f"t{len(path) - 1}"
@@ -199,9 +206,10 @@ def _columns(
     return found[:MAX_COLUMNS]
 
 
-def _visible(table: str) -> str:
+def _visible(table: str, until: str) -> str:
     return (
-        f"({table}._time IS NULL OR {table}._time <= s.visible) AND ({table}._end IS NULL OR {table}._end > s.visible)"
+        f"({table}._time IS NULL OR {table}._time {until} s.visible) AND "
+        f"({table}._end IS NULL OR {table}._end > s.visible)"
     )
 
 

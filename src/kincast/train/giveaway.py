@@ -3,56 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from kincast.graph.snapshot import Snapshot
+from kincast.project import SplitSettings
 from kincast.query.labels import Labels
 from kincast.query.task import Task, TaskKind
 from kincast.report import Check, Report, Verdict
+from kincast.sample.audit.columns import children_of, foreknown, growing_totals, whole_counts, young_jumps
+from kincast.sample.audit.snapshot import facts_of, outcomes_of
+from kincast.sample.audit.strength import strength, strength_of_codes, telling_columns
 from kincast.sample.batch import Seeds
 from kincast.train.aggregate import make_aggregates
-from kincast.train.metric import auroc
 
 SUSPICIOUS = 0.98
 SAME_INSTANT = 0.5  # share of rows at the instant of the row they point to that is worth a warning
 MAX_ROWS = 20_000
-MIN_ROWS = 50
 
 
-def find_giveaways(snapshot: Snapshot, task: Task, labels: Labels) -> Report:
-    """How well each column, or each aggregate of a linked table, tells the label alone.
+def find_giveaways(
+    snapshot: Snapshot, task: Task, labels: Labels, split: SplitSettings | None = None, *, strict: bool = False
+) -> Report:
+    """Columns and aggregates that tell the label alone, and columns that hold totals of the end of the data.
 
     Measured on training labels: AUROC for two classes (either way round), else the absolute rank correlation.
-    Categories are ordered by the label's mean in one half of the rows and judged on the other half.
+    Categories are ordered by the label's mean in one half of the rows and judged on the other half. An aggregate of
+    earlier rows may tell much by right; a column as it stands is suspicious sooner, see ``sample.audit.strength``.
 
     Args:
         snapshot: the rows.
         task: what is predicted.
         labels: of all splits; training labels are used.
+        split: of the task.
+        strict: the task hides facts at the very instant.
     """
     train = labels.of(0)
     chosen = np.random.default_rng(0).permutation(len(train.rows))[:MAX_ROWS]
     seeds = Seeds(labels.entity, train.rows[chosen], train.as_of_us[chosen], train.visible_us[chosen])
-    aggregates = make_aggregates(snapshot, seeds, task.hidden)
+    aggregates = make_aggregates(snapshot, seeds, task.hidden, strict=strict)
     target = train.target[chosen]
+    binary = labels.kind is TaskKind.BINARY
     checks = []
     for place, name in enumerate(aggregates.names):
         values = aggregates.values[:, place]
         if place in aggregates.categorical:
-            strength = _strength_of_codes(labels.kind, target, values)
+            codes = np.nan_to_num(values, nan=-1).astype(np.int64) + 1
+            found = strength_of_codes(target, codes, binary, train.rows[chosen])
         else:
-            strength = _strength(labels.kind, target, values)
-        if strength is not None and strength > SUSPICIOUS:
-            what = f"'{name}' alone tells the label with strength {strength:.3f}: is it known before the label?"
-            checks.append(Check("label.giveaway", f"{labels.entity}: {name}", Verdict.WARN, what, strength, SUSPICIOUS))
+            found = strength(target, values, binary)
+        if found is not None and found[0] > SUSPICIOUS:
+            what = f"'{name}' alone tells the label with strength {found[0]:.3f}: is it known before the label?"
+            checks.append(Check("label.giveaway", f"{labels.entity}: {name}", Verdict.WARN, what, found[0], SUSPICIOUS))
     if not checks:
         what = f"none of {len(aggregates.names)} columns and aggregates gives the label away"
         checks.append(Check("label.giveaway", labels.entity, Verdict.OK, what, 0, SUSPICIOUS))
-    checks += _same_instant(snapshot, task)
+    checks += _totals(snapshot, task, labels, split or SplitSettings())
+    if not strict:
+        checks += _same_instant(snapshot, task)
     return Report(f"columns that give away the label of {task.entity}", tuple(checks))
+
+
+def _totals(snapshot: Snapshot, task: Task, labels: Labels, split: SplitSettings) -> Iterator[Check]:
+    """Columns as they stand that tell the label, count what came later, or agree with chance."""
+    tables, hidden = facts_of(snapshot), frozenset(task.hidden)
+    outcomes = outcomes_of(task, labels.of(0), split)
+    children = list(children_of(tables))
+    found = [
+        *telling_columns(tables, outcomes, hidden),
+        *whole_counts(tables, children, hidden),
+        *foreknown(tables, children, outcomes, hidden),
+        *young_jumps(tables, hidden),
+        *growing_totals(tables, hidden),
+    ]
+    for check in found:  # training goes on: the user decides
+        yield replace(check, verdict=Verdict.WARN) if check.verdict is Verdict.FAIL else check
 
 
 def _same_instant(snapshot: Snapshot, task: Task) -> Iterator[Check]:
@@ -73,23 +99,3 @@ def _same_instant(snapshot: Snapshot, task: Task) -> Iterator[Check]:
                 "shift: 1 day"
             )
             yield Check("label.same_instant", link.link.name, Verdict.WARN, what, share, SAME_INSTANT)
-
-
-def _strength(kind: TaskKind, target: NDArray[np.float64], values: NDArray[np.float64]) -> float | None:
-    known = ~np.isnan(values)
-    if known.sum() < MIN_ROWS or np.ptp(values[known]) == 0 or np.ptp(target[known]) == 0:
-        return None
-    target, values = target[known], values[known]
-    if kind is TaskKind.BINARY:
-        value = auroc(target, values)(np.ones(len(values)))
-        return max(value, 1 - value)
-    return float(abs(np.corrcoef(rankdata(target), rankdata(values))[0, 1]))
-
-
-def _strength_of_codes(kind: TaskKind, target: NDArray[np.float64], codes: NDArray[np.float64]) -> float | None:
-    half = len(codes) // 2
-    filled = np.nan_to_num(codes, nan=-1).astype(np.int64) + 1
-    counts = np.bincount(filled[:half], minlength=filled.max() + 1)
-    sums = np.bincount(filled[:half], target[:half], minlength=filled.max() + 1)
-    mean = np.where(counts > 0, sums / np.maximum(counts, 1), target[:half].mean() if half else 0.0)
-    return _strength(kind, target[half:], mean[filled[half:]])

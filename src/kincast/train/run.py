@@ -96,7 +96,7 @@ def train_task(
     fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
     network = new_network(snapshot, prepared, settings)
     network.load_state_dict(fit.weights)
-    loader = InputLoader(snapshot, prepared.features, settings.model, settings.train.seed, settings.train.num_threads)
+    loader = new_loader(snapshot, prepared, settings)
     comparison = compare(snapshot, prepared, network, loader, settings, progress)
     info = VersionInfo(
         task=name,
@@ -106,7 +106,7 @@ def train_task(
         classes=prepared.labels.classes,
         schema=snapshot.schema,
         snapshot_id=snapshot.id,
-        settings=json.loads(settings.model_dump_json(include={"split", "model", "train"}, by_alias=True)),
+        settings=json.loads(settings.model_dump_json(include={"ties", "split", "model", "train"}, by_alias=True)),
         metrics=comparison.metrics,
         baselines=comparison.baselines,
         margins=comparison.margins,
@@ -142,7 +142,7 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     if len(train.rows) == 0:
         raise DataError("there is no training label", where=settings.query, hint="kincast explain shows the anchors")
     until_us = int(train.visible_us.max())
-    spec = fit_features(snapshot, until_us, task.hidden, project.feature_settings)
+    spec = fit_features(snapshot, until_us - settings.strict, task.hidden, project.feature_settings)
     folder, readahead = project.work / "features", project.features.readahead
     features = open_features(snapshot, spec, folder, progress, readahead=readahead)
     objective = fit_objective(task.kind, train.target, len(labels.classes), class_weights=settings.train.class_weights)
@@ -182,7 +182,7 @@ def fit_network(
     """Train the network of a task; the checkpoint lies in the project's work folder until the end."""
     _, settings = project.task(name)
     network = new_network(snapshot, prepared, settings)
-    loader = InputLoader(snapshot, prepared.features, settings.model, settings.train.seed, settings.train.num_threads)
+    loader = new_loader(snapshot, prepared, settings)
     fingerprint = _fingerprint(snapshot, settings, prepared)
     folder = _run_folder(project, name)
     trainer = Trainer(network, prepared.objective, loader, settings.train, folder, fingerprint)
@@ -195,6 +195,12 @@ def new_network(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) 
     torch.manual_seed(settings.train.seed)
     spec = prepared.features.spec
     return Network(snapshot.schema, spec, settings.model, prepared.objective.num_outputs)
+
+
+def new_loader(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) -> InputLoader:
+    """What turns the task's seeds into inputs."""
+    plan = settings.train
+    return InputLoader(snapshot, prepared.features, settings.model, plan.seed, plan.num_threads, settings.strict)
 
 
 def examples(labels: Labels) -> Examples:
@@ -218,7 +224,7 @@ def compare(
     history = label_history(prepared.task, replace(labels, rows=entities))
     contenders = {baseline: rule(labels, history) for baseline, rule in HEURISTICS[labels.kind].items()}
     seeds = examples(labels).seeds
-    aggregates = make_aggregates(snapshot, seeds, prepared.task.hidden, progress)
+    aggregates = make_aggregates(snapshot, seeds, prepared.task.hidden, progress, strict=settings.strict)
     progress("train LightGBM", 0, 1)
     contenders["LightGBM"] = boosted_scores(labels, aggregates, history, seed=settings.train.seed)
     progress("train LightGBM", 1, 1)

@@ -49,6 +49,7 @@ class TaskPage:
         versions: known versions, newest first: ``id``, ``aliases``, ``trained``.
         gate: ``Report.as_dict()`` of the last attempt to promote.
         giveaway: ``Report.as_dict()`` of the columns that alone nearly tell the label.
+        audit: ``Report.as_dict()`` of the last look for leaks.
     """
 
     name: str
@@ -61,6 +62,7 @@ class TaskPage:
     versions: Sequence[Mapping[str, Any]] = ()
     gate: Mapping[str, Any] | None = None
     giveaway: Mapping[str, Any] | None = None
+    audit: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ def render_report(page: Page) -> str:
 
 def _part(task: TaskPage) -> dict[str, Any]:
     part: dict[str, Any] = {"task": task, "comparison": None, "curve": None, "calibration": None, "distribution": None}
-    part["findings"] = [f for f in (_findings("Giveaways", task.giveaway), _findings("Gate", task.gate)) if f]
+    reports = (("Giveaways", task.giveaway), ("Audit", task.audit), ("Gate", task.gate))
+    part["findings"] = [found for title, report in reports if (found := _findings(title, report))]
     if task.version is None:
         return part
     part["comparison"] = compare(task.version)

@@ -1,0 +1,100 @@
+"""Plan: what training a task will cost, and which fanouts fit its rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kincast.cli.console import Console
+from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument
+
+if TYPE_CHECKING:
+    from kincast.train.plan import Cost, TrainingPlan
+
+
+def plan(
+    task: TaskArgument = None,
+    project: ProjectOption = HERE,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Say what training will cost, by a dry run, and suggest fanouts."""
+    from kincast.cli.workspace import Workspace
+
+    console = Console(as_json=as_json, quiet=quiet)
+    workspace = Workspace.open(project)
+
+    from kincast.train.plan import make_plan
+    from kincast.train.run import prepare
+
+    name, settings = workspace.project.task(task)
+    snapshot = workspace.snapshot()
+    with console.progress() as progress:
+        prepared = prepare(workspace.project, name, snapshot, progress)
+        found = make_plan(name, settings, snapshot, prepared, progress)
+    show_plan(console, found)
+    console.result(found.as_dict())
+
+
+def show_plan(console: Console, found: TrainingPlan) -> None:
+    """Print degrees with fanouts, costs, and the lines to put into the project file."""
+    columns = ("link", "mean", "p50", "p90", "p99", "most", "now", "suggested", "why")
+    rows = [
+        (
+            link.name,
+            f"{link.mean:,.1f}",
+            *(f"{value:,}" for value in (link.p50, link.p90, link.p99, link.most)),
+            _fanout(link.now),
+            _fanout(link.suggested),
+            link.why,
+        )
+        for link in found.links
+    ]
+    console.table(columns, rows, title="rows that one row leads to, and fanouts per hop")
+    title = f"{found.task}: {found.num_labels:,} training labels, measured on batches of {found.batch_size:,} seeds"
+    old, new = _cells(found.now), _cells(found.suggested)
+    costs = [(name, old[name], new[name]) for name in old]
+    console.table(("cost", "now", "suggested"), costs, title=title)
+    if found.overrides:
+        console.say(f"in kincast.yaml, below tasks.{found.task}.model:")
+        console.say("  fanout_overrides:")
+        for name, hops in found.overrides.items():
+            console.say(f"    {name}: [{', '.join(map(str, hops))}]")
+    else:
+        console.say("the fanouts of the settings fit the rows")
+
+
+def _fanout(hops: tuple[int, ...]) -> str:
+    return ", ".join("all" if hop < 0 else str(hop) for hop in hops)
+
+
+def _cells(cost: Cost) -> dict[str, str]:
+    return {
+        "rows per seed, p50 / p99 / most": f"{cost.rows_p50:,} / {cost.rows_p99:,} / {cost.rows_most:,}",
+        "edges per seed, p50 / p99": f"{cost.edges_p50:,} / {cost.edges_p99:,}",
+        "features per seed": _size(cost.bytes_per_seed),
+        "memory, all files mapped in": _size(cost.ram_bytes),
+        "disk": _size(cost.ssd_bytes),
+        "sampling a batch": _seconds(cost.sample_s),
+        "gathering a batch": _seconds(cost.gather_s),
+        "a training step": _seconds(cost.step_s),
+        "batches per epoch": f"{cost.num_batches:,}",
+        "an epoch": _seconds(cost.epoch_s),
+    }
+
+
+def _size(num_bytes: int) -> str:
+    """``1.5 MB`` of a number of bytes.
+
+    >>> _size(1_500_000)
+    '1.5 MB'
+    """
+    size = float(num_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.1f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
