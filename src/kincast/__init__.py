@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from kincast.graph.append import append
     from kincast.graph.build import build_snapshot
     from kincast.graph.compact import compact
+    from kincast.graph.delta import DeltaLog
     from kincast.graph.follow import Live
+    from kincast.graph.ingest import ingest
     from kincast.graph.open import open_snapshot
     from kincast.predict.batch import predict_all
     from kincast.predict.live import LivePredictor
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from kincast.sample.audit.loader import audit_loader
     from kincast.schema import Schema
     from kincast.source.open import open_source
+    from kincast.source.stream import open_stream
     from kincast.train.run import train_task
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DeltaLog",
     "KincastError",
     "Live",
     "LivePredictor",
@@ -39,9 +43,11 @@ __all__ = [
     "build_snapshot",
     "compact",
     "compile_task",
+    "ingest",
     "load_version",
     "open_snapshot",
     "open_source",
+    "open_stream",
     "predict_all",
     "read_project",
     "train_task",
@@ -49,6 +55,7 @@ __all__ = [
 
 # Public name → where it is defined. Loaded on first use, so that `import kincast` costs next to nothing.
 _HOMES = {
+    "DeltaLog": "kincast.graph.delta",
     "KincastError": "kincast.errors",
     "Live": "kincast.graph.follow",
     "LivePredictor": "kincast.predict.live",
@@ -61,9 +68,11 @@ _HOMES = {
     "build_snapshot": "kincast.graph.build",
     "compact": "kincast.graph.compact",
     "compile_task": "kincast.query.compile",
+    "ingest": "kincast.graph.ingest",
     "load_version": "kincast.registry.version",
     "open_snapshot": "kincast.graph.open",
     "open_source": "kincast.source.open",
+    "open_stream": "kincast.source.stream",
     "predict_all": "kincast.predict.batch",
     "read_project": "kincast.project",
     "train_task": "kincast.train.run",
