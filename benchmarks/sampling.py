@@ -2,9 +2,9 @@
 
 Three graphs: (a) users <- events -> items, the events being rows with a time; (a2) the same interactions as timed edges
 between users and items; (b) one table of nodes without time. Contenders alternate, every round has fresh seeds, the
-best round counts. *loads* is what remains when everything but the random loads is left out: the same offsets, marks
-that bisection looks at, and neighbours, prefetched, for batches of the same kind. Figures of a busy machine are not to
-be quoted.
+best round counts. *C++ by hand* (benchmarks/twin.cpp, given a compiler) makes the same trees, which is checked.
+*loads* is what remains when everything but the random loads is left out: the same offsets, marks that bisection looks
+at, and neighbours, prefetched, for batches of the same kind. Figures of a busy machine are not to be quoted.
 
     python benchmarks/sampling.py --events 20000000 --nodes 5000000 --edges 100000000
     python benchmarks/sampling.py --rival /path/to/python --library /path/to/_neighbor_sample_cpu.so
@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from twin import Twin, compile_twin
 
 from kincast.compile import compiled
 from kincast.graph.csr import reverse_link
@@ -266,7 +267,7 @@ def measure(workload: Workload, options: argparse.Namespace) -> None:
     """Print one line per strategy."""
     rng = np.random.default_rng(1)
     best: dict[str, dict[str, float]] = {name: {} for name in workload.strategies}
-    theirs = 0.0
+    theirs, twin = 0.0, compile_twin()
     with rival(options, workload) as ask:
         contenders: dict[tuple[str, str], Callable[[], int]] = {}
         for name, sampling in workload.strategies.items():
@@ -276,6 +277,10 @@ def measure(workload: Workload, options: argparse.Namespace) -> None:
             if name in ("last", "uniform"):
                 keeping = Sampler(workload.graph, workload.fanout, strategy=sampling, keep_places=True)
                 seeds = workload.seeds(rng, options.batch, options.batches)
+                if twin is not None:
+                    by_hand = Twin(twin, sampler)
+                    by_hand.check(seeds[0])
+                    contenders[name, "C++ by hand"] = lambda by_hand=by_hand: sum(map(by_hand, batches))
                 recorded = [loads_of(keeping, each) for each in seeds]
                 contenders[name, "loads"] = lambda recorded=recorded: sum(
                     edges for edges, loads in recorded if [touch(*load) for load in loads]
@@ -291,6 +296,8 @@ def measure(workload: Workload, options: argparse.Namespace) -> None:
     for name, figures in best.items():
         line: dict[str, Any] = {"workload": workload.name, "fanout": workload.fanout, "strategy": name}
         line |= {f"{who}, M edges/CPU-s": round(value / 1e6, 1) for who, value in figures.items()}
+        if "C++ by hand" in figures:
+            line["share of C++"] = round(figures["ours"] / figures["C++ by hand"], 2)
         if "loads" in figures:
             line["share of the loads alone"] = round(figures["ours"] / figures["loads"], 2)
         if theirs:

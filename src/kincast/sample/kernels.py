@@ -53,53 +53,39 @@ def cut_rows(time_us, visible_us, strict, cuts):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def count_forward(front, forward, cuts, floors, ends, found, offsets):  # type: ignore[no-untyped-def]
+def follow(front, forward, limits, ends, offsets, found):  # type: ignore[no-untyped-def]
     """Follow a foreign key: the one row it names, if it is there and visible.
 
     Args:
         front: rows [n] int64 and seed [n] int32.
         forward: [num_src] int32 or int64 row of the target, -1 for none.
-        cuts: [num_seeds] int64 of the target table.
-        floors: [num_seeds] int64 row before which a target is too old; empty without a window.
+        limits: cuts and floors [num_seeds] int64: rows in ``floor .. cut - 1`` of the target table are visible; floors
+            empty without a window.
         ends: end_us [num_dst] int64, empty when rows do not end, and visible_us [num_seeds] int64.
-        found: [n] int64, written: the target row or -1.
         offsets: [n + 1] int64, written.
+        found: rows [n] int64 and seed [n] int32, written from the front: the target rows and whose they are.
     """
     frontier, seed = front
+    cuts, floors = limits
     end_us, visible_us = ends
+    rows, seeds = found
     num = frontier.shape[0]
     total = 0
     offsets[0] = 0
     for i in range(num):
         if i + AHEAD < num:
             prefetch(forward, frontier[i + AHEAD])
+        own = seed[i]
         row = np.int64(forward[frontier[i]])
-        if row >= cuts[seed[i]]:
-            row = np.int64(-1)
-        if row >= 0 and floors.shape[0] > 0 and row < floors[seed[i]]:
-            row = np.int64(-1)
-        if row >= 0 and end_us.shape[0] > 0 and end_us[row] <= visible_us[seed[i]]:
-            row = np.int64(-1)
-        found[i] = row
-        if row >= 0:
-            total += 1
+        seen = (row >= 0) & (row < cuts[own])
+        if floors.shape[0] > 0:
+            seen &= row >= floors[own]
+        if seen and end_us.shape[0] > 0:
+            seen = end_us[row] > visible_us[own]
+        rows[total] = row
+        seeds[total] = own
+        total += seen
         offsets[i + 1] = total
-
-
-@compiled
-def fill_forward(front, found, offsets, out):  # type: ignore[no-untyped-def]
-    """Write the rows found as far as ``offsets`` has room for them; out as ``fill_last``.
-
-    The place of an edge is the row that holds the foreign key.
-    """
-    frontier, seed = front
-    rows, seeds, places = out
-    for i in range(found.shape[0]):
-        if offsets[i + 1] > offsets[i]:
-            rows[offsets[i]] = found[i]
-            seeds[offsets[i]] = seed[i]
-            if places.shape[0] > 0:
-                places[offsets[i]] = frontier[i]
 
 
 @compiled
