@@ -2,9 +2,9 @@
 
 Three graphs: (a) users <- events -> items, the events being rows with a time; (a2) the same interactions as timed edges
 between users and items; (b) one table of nodes without time. Contenders alternate, every round has fresh seeds, the
-best round counts. *loads* is what remains when everything but the random loads is left out: the same offsets, marks
-that bisection looks at, and neighbours, prefetched, for batches of the same kind. Figures of a busy machine are not to
-be quoted.
+best round counts. *C++ by hand* (benchmarks/twin.cpp, given a compiler) makes the same trees, which is checked.
+*loads* is what remains when everything but the random loads is left out: the same offsets, marks that bisection looks
+at, and neighbours, prefetched, for batches of the same kind. Figures of a busy machine are not to be quoted.
 
     python benchmarks/sampling.py --events 20000000 --nodes 5000000 --edges 100000000
     python benchmarks/sampling.py --rival /path/to/python --library /path/to/_neighbor_sample_cpu.so
@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from twin import Twin, compile_twin
 
 from kincast.compile import compiled, prefetch
 from kincast.graph.csr import reverse_link
@@ -47,6 +48,7 @@ from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 DAY_US = 86_400_000_000
 AHEAD = 32
 WIDTH = 128
+MOST_FEATURES = 4_000_000  # events in the loader's graph: 2 GB of features
 RECENCY = LinkSampling("recency", half_life_us=30 * DAY_US)
 # M edges per CPU-second of pyg-lib built from source, and seeds/s of PyG's loader over it; quoted, another machine.
 QUOTED = {
@@ -265,7 +267,7 @@ def measure(workload: Workload, options: argparse.Namespace) -> None:
     """Print one line per strategy."""
     rng = np.random.default_rng(1)
     best: dict[str, dict[str, float]] = {name: {} for name in workload.strategies}
-    theirs = 0.0
+    theirs, twin = 0.0, compile_twin()
     with rival(options, workload) as ask:
         contenders: dict[tuple[str, str], Callable[[], int]] = {}
         for name, sampling in workload.strategies.items():
@@ -275,6 +277,10 @@ def measure(workload: Workload, options: argparse.Namespace) -> None:
             if name in ("last", "uniform"):
                 keeping = Sampler(workload.graph, workload.fanout, strategy=sampling, keep_places=True)
                 seeds = workload.seeds(rng, options.batch, options.batches)
+                if twin is not None:
+                    by_hand = Twin(twin, sampler)
+                    by_hand.check(seeds[0])
+                    contenders[name, "C++ by hand"] = lambda by_hand=by_hand: sum(map(by_hand, batches))
                 recorded = [loads_of(keeping, each) for each in seeds]
                 contenders[name, "loads"] = lambda recorded=recorded: sum(
                     edges for edges, loads in recorded if [touch(*load) for load in loads]
@@ -290,6 +296,8 @@ def measure(workload: Workload, options: argparse.Namespace) -> None:
     for name, figures in best.items():
         line: dict[str, Any] = {"workload": workload.name, "fanout": workload.fanout, "strategy": name}
         line |= {f"{who}, M edges/CPU-s": round(value / 1e6, 1) for who, value in figures.items()}
+        if "C++ by hand" in figures:
+            line["share of C++"] = round(figures["ours"] / figures["C++ by hand"], 2)
         if "loads" in figures:
             line["share of the loads alone"] = round(figures["ours"] / figures["loads"], 2)
         if theirs:
@@ -331,7 +339,11 @@ def gather(features, rows, out):  # type: ignore[no-untyped-def]
 
 
 def measure_loader(workload: Workload, options: argparse.Namespace) -> None:
-    """Print seeds per second until a batch is tensors: features of every sampled row, offsets of every hop."""
+    """Print seeds per second until a batch is tensors: features of every sampled row, offsets of every hop.
+
+    The quoted figures are those of one batch size and feature width; how many rows a seed had there is not known, so
+    rows per second are printed too.
+    """
     rng = np.random.default_rng(3)
     words = {
         name: rng.random((table.num_rows, WIDTH), np.float32).view(np.int64)
@@ -348,6 +360,8 @@ def measure_loader(workload: Workload, options: argparse.Namespace) -> None:
         return len(batch.seeds) if tensors else 0
 
     sampler = Sampler(workload.graph, workload.fanout, strategy=LinkSampling("uniform"))
+    trees = sampler.sample(workload.seeds(rng, options.batch, 1)[0])
+    rows_per_seed = sum(map(len, trees.rows.values())) / options.batch
     best = {0: (0.0, 0.0), 2: (0.0, 0.0)}
     for _ in range(options.rounds):
         for threads in best:
@@ -355,8 +369,9 @@ def measure_loader(workload: Workload, options: argparse.Namespace) -> None:
             wall, cpu = time.perf_counter(), time.process_time()
             num = sum(Loader(sampler, seeds, options.batch, prepare, num_threads=threads))
             figures = num / (time.perf_counter() - wall), num / (time.process_time() - cpu)
-            best[threads] = max(best[threads], figures)
+            best[threads] = max(best[threads][0], figures[0]), max(best[threads][1], figures[1])
     line: dict[str, Any] = {"workload": workload.name, "fanout": workload.fanout, "loader": f"{WIDTH} float32 a row"}
+    line["rows per seed"] = round(rows_per_seed, 1)
     for threads, (wall, cpu) in best.items():
         line["inline" if threads == 0 else f"{threads} threads"] = f"{wall:,.0f} seeds/s, {cpu:,.0f} per CPU-second"
     show({**line, "PyG over pyg-lib, quoted": QUOTED["loader"]})
@@ -384,10 +399,10 @@ def main() -> None:
         workload = events_as_rows(options.events)
         measure(workload, options)
         measure_threads(workload, options)
+        measure_loader(events_as_rows(min(options.events, MOST_FEATURES)), options)
     if options.only in (None, "a2"):
         workload = events_as_edges(options.events)
         measure(workload, options)
-        measure_loader(workload, options)
     if options.only in (None, "b"):
         measure(homogeneous(options.nodes, options.edges), options)
 

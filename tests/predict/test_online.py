@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -22,6 +23,7 @@ from kincast.source.open import open_source
 from kincast.train.run import train_task
 
 AS_OF = parse_instant("2024-10-27")
+ORDERS = "customers.customer_id->orders.customer_id"
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +61,18 @@ def test_unknown_and_unborn_keys_are_named(predictor: Predictor) -> None:
         predictor.predict([1], parse_instant("2020-01-01"))
 
 
-@pytest.mark.parametrize("strategy", ["last", "uniform"])
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {"sampling": "last"},
+        {"sampling": "uniform"},
+        {"sampling": {"strategy": "recency", "half_life": "20 days", "window": "90 days"}},
+        {"link_sampling": {ORDERS: {"strategy": "weighted", "column": "amount"}}, "max_rows_per_seed": 30},
+    ],
+    ids=["last", "uniform", "recency", "weighted"],
+)
 def test_the_future_moves_no_bit(
-    strategy: str, planted: tuple[Project, Snapshot], version: Version, tmp_path: Path
+    sampling: dict[str, Any], planted: tuple[Project, Snapshot], version: Version, tmp_path: Path
 ) -> None:
     project, snapshot = planted
     changed = tmp_path / "planted.duckdb"
@@ -74,7 +85,7 @@ def test_the_future_moves_no_bit(
     other = build_snapshot(open_source(str(changed)), snapshot.schema, tmp_path / "snapshots")
     assert other.id != snapshot.id
     info = version.info
-    model = {**info.settings["model"], "sampling": strategy}
+    model = {**info.settings["model"], **sampling}
     rows = np.arange(400)
     scores = []
     for one in (snapshot, other):
@@ -104,6 +115,24 @@ def test_a_column_is_predicted_as_of_the_time_it_was_learnt_at(planted: tuple[Pr
     assert predictor.predict([first]).scores[0] == pytest.approx(batch.predictions.scores[0], abs=1e-6)
     assert predictor.predict([first], int(time_us[0])).scores[0] == predictor.predict([first]).scores[0]
     assert predictor.predict([first], int(time_us[-1])).scores[0] != predictor.predict([first]).scores[0]
+
+
+def test_inferred_fanouts_are_numbers_in_the_version(planted: tuple[Project, Snapshot]) -> None:
+    project, snapshot = planted
+    train = {"max_epochs": 1, "max_steps_per_epoch": 2, "num_threads": 1}
+    hops = {"hop1": {"default": 0, ORDERS: "inferred"}, "hop2": {"default": 2}}
+    model = {"channels": 8, "num_neighbors": hops, "sampling": {"strategy": "recency", "half_life": "9 days"}}
+    task = project.tasks[next(iter(project.tasks))]
+    task = TaskSettings.model_validate({"query": task.query, "train": train, "model": model})
+    project = project.model_copy(update={"tasks": {"churn": task}})
+    version = train_task(project, "churn", snapshot=snapshot)
+    saved = ModelSettings.model_validate(version.info.settings["model"])
+    assert saved.fanout == (0, 2)
+    assert saved.fanout_overrides == {ORDERS: (64, 2)}
+    assert str(saved.sampling.half_life) == "9 days"
+    predictor = Predictor.load(version, snapshot, project.work / "features")
+    one, again = (predictor.predict([7, 9], AS_OF).scores for _ in range(2))
+    assert (one == again).all()
 
 
 def test_a_snapshot_of_another_schema_is_refused(

@@ -52,92 +52,80 @@ def cut_rows(time_us, visible_us, strict, cuts):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def count_forward(front, forward, cuts, floors, ends, found, offsets):  # type: ignore[no-untyped-def]
+def follow(front, forward, limits, ends, offsets, found):  # type: ignore[no-untyped-def]
     """Follow a foreign key: the one row it names, if it is there and visible.
 
     Args:
         front: rows [n] int64 and seed [n] int32.
         forward: [num_src] int32 or int64 row of the target, -1 for none.
-        cuts: [num_seeds] int64 of the target table.
-        floors: [num_seeds] int64 row before which a target is too old; empty without a window.
+        limits: cuts and floors [num_seeds] int64: rows in ``floor .. cut - 1`` of the target table are visible; floors
+            empty without a window.
         ends: end_us [num_dst] int64, empty when rows do not end, and visible_us [num_seeds] int64.
-        found: [n] int64, written: the target row or -1.
         offsets: [n + 1] int64, written.
+        found: rows [n] int64 and seed [n] int32, written from the front: the target rows and whose they are.
     """
     frontier, seed = front
+    cuts, floors = limits
     end_us, visible_us = ends
+    rows, seeds = found
     num = frontier.shape[0]
     total = 0
     offsets[0] = 0
     for i in range(num):
         if i + AHEAD < num:
             prefetch(forward, frontier[i + AHEAD])
+        own = seed[i]
         row = np.int64(forward[frontier[i]])
-        if row >= cuts[seed[i]]:
-            row = np.int64(-1)
-        if row >= 0 and floors.shape[0] > 0 and row < floors[seed[i]]:
-            row = np.int64(-1)
-        if row >= 0 and end_us.shape[0] > 0 and end_us[row] <= visible_us[seed[i]]:
-            row = np.int64(-1)
-        found[i] = row
-        if row >= 0:
-            total += 1
+        seen = (row >= 0) & (row < cuts[own])
+        if floors.shape[0] > 0:
+            seen &= row >= floors[own]
+        if seen and end_us.shape[0] > 0:
+            seen = end_us[row] > visible_us[own]
+        rows[total] = row
+        seeds[total] = own
+        total += seen
         offsets[i + 1] = total
 
 
 @compiled
-def count_versions(front, forward, versions, limits, ends, found, offsets):  # type: ignore[no-untyped-def]
+def follow_versions(front, forward, versions, limits, ends, offsets, found):  # type: ignore[no-untyped-def]
     """Follow a foreign key to a table of versions: the newest that has begun, if it has not ended.
 
     Args:
         front: rows [n] int64 and seed [n] int32.
         forward: [num_src] int32 or int64 first version of the target, -1 for none.
         versions: offsets [num_dst + 1] int64 and rows int32 or int64, ascending: the versions by their first one.
-        limits: cuts and floors of the target table, as in ``count_forward``.
+        limits: cuts and floors of the target table, as in ``follow``.
         ends: end_us [num_dst] int64 and visible_us [num_seeds] int64.
-        found: [n] int64, written: the version or -1.
         offsets: [n + 1] int64, written.
+        found: rows [n] int64 and seed [n] int32, written from the front: the versions and whose they are.
     """
     frontier, seed = front
     version_offsets, version_rows = versions
     cuts, floors = limits
     end_us, visible_us = ends
+    rows, seeds = found
     total = 0
     offsets[0] = 0
     for i in range(frontier.shape[0]):
-        found[i] = -1
+        own = seed[i]
         first = np.int64(forward[frontier[i]])
         if first >= 0:
             begin = low = version_offsets[first]
             high = version_offsets[first + 1]
             while low < high:
                 middle = (low + high) >> 1
-                if version_rows[middle] < cuts[seed[i]]:
+                if version_rows[middle] < cuts[own]:
                     low = middle + 1
                 else:
                     high = middle
-            if low > begin and end_us[version_rows[low - 1]] > visible_us[seed[i]]:
+            if low > begin:
                 version = np.int64(version_rows[low - 1])
-                if floors.shape[0] == 0 or version >= floors[seed[i]]:
-                    found[i] = version
+                if end_us[version] > visible_us[own] and (floors.shape[0] == 0 or version >= floors[own]):
+                    rows[total] = version
+                    seeds[total] = own
                     total += 1
         offsets[i + 1] = total
-
-
-@compiled
-def fill_forward(front, found, offsets, out):  # type: ignore[no-untyped-def]
-    """Write the rows found as far as ``offsets`` has room for them; out as ``fill_last``.
-
-    The place of an edge is the row that holds the foreign key.
-    """
-    frontier, seed = front
-    rows, seeds, places = out
-    for i in range(found.shape[0]):
-        if offsets[i + 1] > offsets[i]:
-            rows[offsets[i]] = found[i]
-            seeds[offsets[i]] = seed[i]
-            if places.shape[0] > 0:
-                places[offsets[i]] = frontier[i]
 
 
 @compiled

@@ -156,7 +156,8 @@ class _Growth:
     def _fill(self, hop: int, found: _Found, rows: Int64s, seeds: Int32s) -> None:
         edge, front = found.edge, (self._rows[found.edge.table][-1], self._seed[found.edge.table][-1])
         if not edge.reverse:
-            kernels.fill_forward(front, found.rows, found.offsets, (rows, seeds, _NONE))
+            there = found.rows >= 0
+            rows[:], seeds[:] = found.rows[there], front[1][there]
             return
         link = self._sampler.live.links[edge.link]
         table, other = self._sampler.live.tables[edge.table], self._sampler.live.tables[edge.other]

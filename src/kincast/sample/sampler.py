@@ -153,27 +153,27 @@ class Sampler:
 class Step:
     """One edge type at one hop, counted and ready to be written.
 
-    ``found`` is the row per frontier row of a forward edge; ``begin``, ``stop`` and ``alive`` belong to a reverse one.
+    Attributes:
+        index: of the edge type.
+        edge: the edge type.
+        offsets: [num_dst + 1] int64 how many each frontier row takes, summed up.
+        num_visible: [num_dst] neighbours of each frontier row that exist at its instant, before the fanout.
+        found: along a foreign key: rows and seeds of all that were found.
+        prefix: backwards: first visible place and end of the visible ones, per frontier row; then, where rows end, how
+            many of them have not.
     """
 
     index: int
     edge: EdgeType
     offsets: Int64s
-    found: Int64s
-    begin: Int64s
-    stop: Int64s
-    alive: Int64s
+    num_visible: Int64s
+    found: tuple[Int64s, Int32s] | None
+    prefix: tuple[Int64s, ...]
 
     @property
     def total(self) -> int:
+        """Edges of the step."""
         return int(self.offsets[-1])
-
-    @property
-    def num_visible(self) -> Int64s:
-        """[num_dst] neighbours of each frontier row that exist at its instant, before the fanout."""
-        if not self.edge.reverse:
-            return (self.found >= 0).astype(np.int64)
-        return self.alive if len(self.alive) else self.stop - self.begin
 
 
 Front = tuple[Int64s, Int32s]
@@ -201,47 +201,47 @@ class Reader:
         ends = self._ends(edge.other)
         lists = sampler.lists[index]
         if lists is None:
-            found = np.empty(num, np.int64)
+            found = (np.empty(num, np.int64), np.empty(num, np.int32))
             limits = self._limits(edge.other, sampling.window_us)
             forward = sampler.snapshot.links[edge.link].forward
             versions = sampler.snapshot.tables[edge.other].versions
             if versions is None:
-                kernels.count_forward(front, forward, *limits, ends, found, offsets)
+                kernels.follow(front, forward, limits, ends, offsets, found)
             else:
-                kernels.count_versions(front, forward, (versions.offsets, versions.rows), limits, ends, found, offsets)
-            return Step(index, edge, offsets, found, _EMPTY, _EMPTY, _EMPTY)
+                lists_of_versions = (versions.offsets, versions.rows)
+                kernels.follow_versions(front, forward, lists_of_versions, limits, ends, offsets, found)
+            return Step(index, edge, offsets, np.diff(offsets), found, ())
         begin, stop = prefix = (np.empty(num, np.int64), np.empty(num, np.int64))
         limits = self._limits(None if lists.by_time else edge.other, sampling.window_us)
         kernels.count_reverse(front, (lists.offsets, lists.marks), limits, take, prefix, offsets)
-        alive = _EMPTY
-        if len(ends[0]):
-            alive = np.empty(num, np.int64)
-            kernels.count_ending(front[1], lists.rows, ends, take, prefix, alive, offsets)
-        return Step(index, edge, offsets, _EMPTY, begin, stop, alive)
+        if not len(ends[0]):
+            return Step(index, edge, offsets, stop - begin, None, prefix)
+        alive = np.empty(num, np.int64)
+        kernels.count_ending(front[1], lists.rows, ends, take, prefix, alive, offsets)
+        return Step(index, edge, offsets, alive, None, (begin, stop, alive))
 
     def fill(self, hop: int, step: Step, front: Front, out: tuple[Int64s, Int32s, Int64s]) -> None:
         """Write the neighbours of a step: rows, seeds, and places unless that is empty."""
         sampler, edge, offsets = self._sampler, step.edge, step.offsets
         lists = sampler.lists[step.index]
         if lists is None:
-            kernels.fill_forward(front, step.found, offsets, out)
+            _fill_found(step, front[0], out)
             return
         sampling, fanout = sampler.samplings[step.index], int(sampler.fanout[step.index, hop - 1])
         ends = self._ends(edge.other)
         if sampling.strategy in ("last", "all"):
             if len(ends[0]):
-                kernels.fill_last_ending(front[1], lists.rows, ends, step.stop, offsets, out)
+                kernels.fill_last_ending(front[1], lists.rows, ends, step.prefix[1], offsets, out)
             else:
-                kernels.fill_last(front[1], lists.rows, step.stop, offsets, out)
+                kernels.fill_last(front[1], lists.rows, step.prefix[1], offsets, out)
         else:
             arrays = (lists.offsets, lists.rows, lists.sums)
             keys = (self._keys, np.uint64(sampler.edge_key(hop, step.index)))
             rule = (sampler.whole(hop, step.index), sampling.replace and fanout > 0)
             if len(ends[0]):
-                prefix = (step.begin, step.stop, step.alive)
-                kernels.fill_drawn_ending(front, arrays, ends, prefix, offsets, keys, rule, out)
+                kernels.fill_drawn_ending(front, arrays, ends, step.prefix, offsets, keys, rule, out)
             else:
-                kernels.fill_drawn(front, arrays, (step.begin, step.stop), offsets, keys, rule, out)
+                kernels.fill_drawn(front, arrays, step.prefix, offsets, keys, rule, out)
         if lists.places is not None and len(out[2]):
             out[2][:] = lists.places[out[2]]
 
@@ -279,6 +279,20 @@ class Reader:
         return (_EMPTY if end_us is None else end_us), self._seeds.visible
 
 
+def _fill_found(step: Step, frontier: Int64s, out: tuple[Int64s, Int32s, Int64s]) -> None:
+    """Write what a foreign key led to, as far as ``offsets`` has room; an edge's place is the row that holds it."""
+    rows, seeds, places = out
+    all_rows, all_seeds = step.found or (_EMPTY, np.empty(0, np.int32))
+    num_found = int(step.num_visible.sum()) if step.total else 0
+    if step.total == num_found:
+        rows[:], seeds[:] = all_rows[:num_found], all_seeds[:num_found]
+    else:  # a limit has left some out
+        kept = np.diff(step.offsets)[step.num_visible > 0] > 0
+        rows[:], seeds[:] = all_rows[:num_found][kept], all_seeds[:num_found][kept]
+    if len(places):
+        places[:] = frontier[np.diff(step.offsets) > 0]
+
+
 def _before(instants: Int64s, span_us: int) -> Int64s:
     """Instants that much earlier, none before the first there is."""
     first = np.iinfo(np.int64).min
@@ -296,11 +310,11 @@ class _Expansion:
         self._limit = None if most is None else Limit(len(seeds), most)
         self._blocks: list[Block] = []
         names = list(sampler.snapshot.tables)
-        self._rows: dict[str, list[Int64s]] = {name: [np.empty(0, np.int64)] for name in names}
-        self._seed: dict[str, list[Int32s]] = {name: [np.empty(0, np.int32)] for name in names}
+        self._rows = {name: np.empty(0, np.int64) for name in names}
+        self._seed = {name: np.empty(0, np.int32) for name in names}
         self._starts: dict[str, list[int]] = {name: [0, 0] for name in names}  # local rows before each hop, and all
-        self._rows[seeds.table] = [seeds.rows]
-        self._seed[seeds.table] = [np.arange(len(seeds), dtype=np.int32)]
+        self._rows[seeds.table] = seeds.rows.copy()
+        self._seed[seeds.table] = np.arange(len(seeds), dtype=np.int32)
         self._starts[seeds.table] = [0, len(seeds)]
 
     def expand(self, hop: int) -> None:
@@ -310,32 +324,40 @@ class _Expansion:
         if self._limit is not None:
             cut = self._limit.shorten([(self._front(step.edge)[1], step.offsets) for step in found])
             found = [replace(step, offsets=offsets) for step, offsets in zip(found, cut, strict=True) if offsets[-1]]
-        totals = dict.fromkeys(self._rows, 0)
-        for step in found:
-            totals[step.edge.other] += step.total
-        rows = {name: np.empty(total, np.int64) for name, total in totals.items()}
-        seed = {name: np.empty(total, np.int32) for name, total in totals.items()}
-        done = dict.fromkeys(self._rows, 0)
+        fronts = {step.edge.table: self._front(step.edge) for step in found}
+        done = {name: starts[-1] for name, starts in self._starts.items()}
+        for name, total in self._grow(found).items():
+            self._starts[name].append(done[name] + total)
         for step in found:
             edge = step.edge
-            place = slice(done[edge.other], done[edge.other] + step.total)
+            src_start = done[edge.other]
+            done[edge.other] = src_stop = src_start + step.total
             places = np.empty(step.total if self._sampler.keep_places else 0, np.int64)
-            self._reader.fill(hop, step, self._front(edge), (rows[edge.other][place], seed[edge.other][place], places))
-            dst_start, dst_stop = self._starts[edge.table][-2:]
-            src_start = self._starts[edge.other][-1] + place.start
+            out = (self._rows[edge.other][src_start:src_stop], self._seed[edge.other][src_start:src_stop], places)
+            self._reader.fill(hop, step, fronts[edge.table], out)
+            dst_start, dst_stop = self._starts[edge.table][-3:-1]
             kept = places if self._sampler.keep_places else None
             self._blocks.append(
                 Block(hop, edge, dst_start, dst_stop - dst_start, src_start, step.offsets, step.num_visible, kept)
             )
-            done[edge.other] = place.stop
+
+    def _grow(self, steps: Sequence[Step]) -> dict[str, int]:
+        """Make room for what the steps take; how much that is per table."""
+        totals = dict.fromkeys(self._rows, 0)
+        for step in steps:
+            totals[step.edge.other] += step.total
         for name, total in totals.items():
-            self._rows[name].append(rows[name])
-            self._seed[name].append(seed[name])
-            self._starts[name].append(self._starts[name][-1] + total)
+            if total:  # the last hop is nearly all of it, so copying what came before is cheap
+                before = len(self._rows[name])
+                rows, seed = np.empty(before + total, np.int64), np.empty(before + total, np.int32)
+                rows[:before], seed[:before] = self._rows[name], self._seed[name]
+                self._rows[name], self._seed[name] = rows, seed
+        return totals
 
     def _front(self, edge: EdgeType) -> Front:
         """The rows found last and their seeds; what refers to a version refers to its key, so to the first of them."""
-        rows, seed = self._rows[edge.table][-1], self._seed[edge.table][-1]
+        start, stop = self._starts[edge.table][-2:]
+        rows, seed = self._rows[edge.table][start:stop], self._seed[edge.table][start:stop]
         versions = self._sampler.snapshot.tables[edge.table].versions
         if edge.reverse and versions is not None:
             rows = versions.forward[rows].astype(np.int64)
@@ -346,8 +368,8 @@ class _Expansion:
         return Batch(
             seeds=self._seeds,
             num_hops=self._sampler.num_hops,
-            rows={name: np.concatenate(parts) for name, parts in self._rows.items()},
-            seed={name: np.concatenate(parts) for name, parts in self._seed.items()},
+            rows=self._rows,
+            seed=self._seed,
             hop_offsets={name: np.array(starts, np.int64) for name, starts in self._starts.items()},
             blocks=tuple(self._blocks),
         )

@@ -104,7 +104,7 @@ def sample_shared(sampler: Sampler, seeds: Seeds) -> SharedBatch:
     if instants > 1 and has_time(sampler.snapshot):
         hint = "batch seeds of one instant, or sample a tree for each: Sampler.sample"
         raise DataError(f"seeds of {instants:,} instants cannot share neighbours", where=seeds.table, hint=hint)
-    found = {name: _Found(table.num_rows) for name, table in sampler.snapshot.tables.items()}
+    found = {name: Found(table.num_rows) for name, table in sampler.snapshot.tables.items()}
     seed_rows = found[seeds.table].number(seeds.rows)
     for each in found.values():
         each.close()
@@ -142,7 +142,7 @@ def has_time(graph: Graph) -> bool:
     )
 
 
-class _Found:
+class Found:
     """The rows of one table found so far, and their local numbers."""
 
     def __init__(self, num_rows: int) -> None:
@@ -169,6 +169,14 @@ class _Found:
         no_tree: Int32s = np.zeros(len(rows), np.int32)
         self._count = int(number(self._table, rows, no_tree, self._num_rows, before, local, fresh))
         self._fresh.append(fresh[0][: self._count - before])
+        return local
+
+    def find(self, rows: Int64s) -> Int64s:
+        """[n] local rows; -1 for those not found so far."""
+        local = np.empty(len(rows), np.int64)
+        no_tree: Int32s = np.zeros(len(rows), np.int32)
+        nothing = (np.empty(0, np.int64), np.empty(0, np.int32))
+        number(self._table, rows, no_tree, self._num_rows, -1, local, nothing)
         return local
 
     def close(self) -> None:
