@@ -24,11 +24,8 @@ _TEXTS_AT_ONCE = 256
 class TextModel(Protocol):
     """What is asked of a model of the user's."""
 
-    def get_sentence_embedding_dimension(self) -> int | None:
-        """Numbers a text."""
-
-    def encode(self, sentences: list[str], **options: Any) -> NDArray[Any]:
-        """[n, dimension] of the texts."""
+    def encode(self, texts: list[str], /, **options: Any) -> NDArray[Any]:
+        """[n, width] of the texts."""
 
 
 def text_spec(column: str, model: str) -> Text:
@@ -44,10 +41,7 @@ def text_spec(column: str, model: str) -> Text:
     if model == HASHING:
         return Text(column, HASHED_WIDTH)
     folder = str(Path(model).expanduser().resolve())
-    width = open_model(folder).get_sentence_embedding_dimension()
-    if not width:
-        raise ProjectError("the model does not say how many numbers it gives", where=f"features.text: {folder}")
-    return Text(column, int(width), folder, folder_digest(folder))
+    return Text(column, _read(open_model(folder), [column]).shape[1], folder, folder_digest(folder))
 
 
 def text_inputs(texts: pa.Array, spec: Text) -> NDArray[np.float32]:
@@ -90,9 +84,12 @@ def _embed(texts: list[str], spec: Text, vectors: NDArray[np.float32]) -> None:
     rows = [row for row, text in enumerate(texts) if text.strip()]
     for start in range(0, len(rows), _TEXTS_AT_ONCE):
         some = rows[start : start + _TEXTS_AT_ONCE]
-        found = model.encode([texts[row] for row in some], show_progress_bar=False, convert_to_numpy=True)
-        vectors[some] = np.asarray(found, np.float32)
+        vectors[some] = _read(model, [texts[row] for row in some])
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _read(model: TextModel, texts: list[str]) -> NDArray[np.float32]:
+    return np.asarray(model.encode(texts, show_progress_bar=False, convert_to_numpy=True), np.float32)
 
 
 @functools.cache
