@@ -77,7 +77,7 @@ def spec(snapshot: Snapshot) -> FeatureSpec:
 
 
 def gathered(store: FeatureStore, table: str = "facts") -> RowFeatures:
-    return store.tables[table].gather(np.arange(store.tables[table].num_rows))
+    return store.tables[table].gather(np.arange(store.snapshot.tables[table].num_rows))
 
 
 def test_every_kind_of_column_is_an_input(spec: FeatureSpec) -> None:
