@@ -23,12 +23,14 @@ RESULTS = HERE / "results"
 BUSY = 0.05
 WAIT_S = 600
 COMMANDS = {
-    "sampling": ("sampling.py",),
-    "features": ("features.py",),
-    "snapshot": ("snapshot.py",),
+    "sampling": ("sampling.py", "--events", "20000000", "--nodes", "5000000", "--edges", "100000000"),
+    "pyg-loader": ("pyg_loader.py", "--events", "20000000"),
+    "negatives": ("negatives.py",),
+    "features": ("features.py", "--cold"),
+    "snapshot": ("snapshot.py", "--rows", "20000000"),
     "labels": ("labels.py",),
-    "append": ("append.py",),
-    "live": ("live.py",),
+    "append": ("append.py", "--base", "2000000", "--seconds", "20", "--rate", "100000"),
+    "live": ("live.py", "--seconds", "60"),
     "audit": ("audit.py",),
     "damage": ("damage.py",),
     "kills-builder": ("kills.py", "builder", "--kills", "1000"),
@@ -65,7 +67,11 @@ def run(name: str, *, busy: bool) -> bool:
     shown = f"python benchmarks/{' '.join(COMMANDS[name])}"
     print(f"\n== {name}: {shown}", flush=True)
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    paths = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])  # scripts share parts
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=environment
+    )
     print(done.stdout, flush=True)
     head = [
         f"$ {shown}",

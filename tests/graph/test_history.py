@@ -86,13 +86,13 @@ import sys
 from pathlib import Path
 import numpy as np
 from kincast.graph.manifest import make_manifest
-from kincast.graph.publish import building, publish, save_array
+from kincast.graph.publish import building, publish, save_parts
 from kincast.schema import Schema
 root, first = Path(sys.argv[1]), int(sys.argv[2])
 sys.stdin.readline()
 for number in range(first, first + 5):
     with building(root) as folder:
-        save_array(folder / "link/0.rows.npy", np.full(3, number))
+        save_parts(folder / "link/0.rows.npy", np.int64, 3, [np.full(3, number)])
         manifest = make_manifest(folder, Schema(()), num_rows={}, num_edges={}, counts={}, max_time_us=number)
         publish(root, folder, manifest)
 """

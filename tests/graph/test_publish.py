@@ -15,14 +15,14 @@ import pytest
 from kincast.errors import SnapshotError
 from kincast.graph.history import read_current
 from kincast.graph.manifest import Manifest, check_hashes, make_manifest, read_manifest
-from kincast.graph.publish import building, publish, save_array
+from kincast.graph.publish import building, publish, save_parts
 from kincast.schema import Schema
 
 
 def publish_number(root: Path, number: int) -> Manifest:
     """Publish a version with one array in it."""
     with building(root) as folder:
-        save_array(folder / "link/0.rows.npy", np.full(3, number))
+        save_parts(folder / "link/0.rows.npy", np.int64, 3, [np.full(3, number)])
         manifest = make_manifest(folder, Schema(()), num_rows={}, num_edges={}, counts={}, max_time_us=number)
         publish(root, folder, manifest)
     return manifest
@@ -56,7 +56,7 @@ def test_a_refusal_at_any_step_leaves_the_version_before(
 def test_an_interrupted_builder_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     def interrupted() -> None:
         with building(tmp_path) as folder:
-            save_array(folder / "link/0.rows.npy", np.arange(3))
+            save_parts(folder / "link/0.rows.npy", np.int64, 3, [np.arange(3)])
             raise error
 
     with pytest.raises(error):

@@ -12,10 +12,11 @@ import pytest
 
 from kincast.errors import MissingExtraError
 from kincast.sample.batch import Batch, Seeds
+from kincast.sample.hetero import relation
 from kincast.sample.sampler import Sampler
 from kincast.sample.shared import SharedBatch, sample_shared
 
-USERS_EVENTS = ("events", "users.id->events.user", "users")
+USERS_EVENTS = ("events", "users_id_to_events_user", "users")
 
 
 def batches(make_graph: Callable[..., Any]) -> tuple[Any, Batch, SharedBatch]:
@@ -48,7 +49,7 @@ def test_the_same_rows_and_edges(make_graph: Callable[..., Any], shared: bool) -
     found = edges_by_hop(data, batch.rows)
     assert sum(map(len, found.values())) == batch.num_edges > 20
     for (name, _), pairs in found.items():
-        edge = next(edge for edge in Sampler(graph, [1]).edges if edge.name == name)
+        edge = next(edge for edge in Sampler(graph, [1]).edges if relation(edge) == name)
         forward = graph.links[edge.link].forward
         assert all(forward[src] == dst if edge.reverse else forward[dst] == src for src, dst in pairs)
     assert data["users"].batch_size == 4

@@ -50,6 +50,7 @@ def serve(  # over budget: each argument is an option of the command
     name, _ = workspace.project.task(task)
     found = workspace.version(name, version)
 
+    from kincast.errors import ProjectError
     from kincast.predict.live import LivePredictor
     from kincast.predict.online import Predictor
     from kincast.serve.app import create_app
@@ -58,9 +59,16 @@ def serve(  # over budget: each argument is an option of the command
 
     features, readahead = workspace.project.work / "features", workspace.project.features.readahead
     if not once:
+        live: LivePredictor | Predictor
         with console.progress() as progress:
-            live = LivePredictor(found, workspace.project.snapshots, features, progress, readahead=readahead)
-        live.start()
+            try:
+                live = LivePredictor(found, workspace.project.snapshots, features, progress, readahead=readahead)
+                live.start()
+            except ProjectError as error:  # its sampling or its tables cannot be live
+                if ingest:
+                    raise
+                console.say(f"answers come from the snapshot alone: {error.what}")
+                live = Predictor.load(found, workspace.snapshot(), features, progress, readahead=readahead)
         with _intake(workspace, ingest) as intake:
             app = create_app(live, embeddings(workspace.project.store, name), intake=intake)
             serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))

@@ -10,7 +10,7 @@ from pathlib import Path
 from kincast.atomic import storage_errors
 from kincast.graph.hold import alone
 from kincast.graph.open import SnapshotInfo, list_snapshots
-from kincast.graph.publish import REMOVED, root_lock
+from kincast.graph.publish import REMOVED, root_lock, take_over
 from kincast.graph.verify import STAMP, stamp_path
 
 Needed = Callable[[], Collection[str]]
@@ -60,12 +60,31 @@ def collect(root: Path, keep: int, needed: Needed = frozenset, dry_run: bool = F
             else:
                 kept[info.id] = why
         if not dry_run:
-            for left in root.glob(f"{REMOVED}*"):
-                shutil.rmtree(left, ignore_errors=True)
-            for path in root.glob(f"{STAMP}*"):
-                if not (root / path.name.removeprefix(STAMP)).is_dir():
-                    path.unlink(missing_ok=True)
+            _clear(root)
     return Collected(tuple(info.id for info in removed), kept, sum(info.size_bytes for info in removed))
+
+
+def remove_others(root: Path, id: str) -> None:
+    """Remove every version but one, even one that is read or that a model was trained on, and what killed builds left.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with storage_errors(root), root_lock(root):
+        for info in list_snapshots(root):
+            if info.id != id:
+                (root / info.id).rename(root / f"{REMOVED}{info.id}")
+        take_over(root)
+        _clear(root)
+
+
+def _clear(root: Path) -> None:
+    """Delete versions that were moved aside, and the stamps of versions that are gone."""
+    for left in root.glob(f"{REMOVED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for path in root.glob(f"{STAMP}*"):
+        if not (root / path.name.removeprefix(STAMP)).is_dir():
+            path.unlink(missing_ok=True)
 
 
 def _reason(info: SnapshotInfo, newest: Collection[str]) -> str | None:

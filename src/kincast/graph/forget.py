@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kincast.atomic import storage_errors
 from kincast.errors import DataError, KeyNotFoundError
+from kincast.graph.collect import remove_others
 from kincast.graph.compact import MergedSource, caught_up, compacting, fold
 from kincast.graph.deadletter import DeadLetters
 from kincast.graph.delta import DeltaLog, remove_segments
 from kincast.graph.judge import Judge
-from kincast.graph.open import list_snapshots
 from kincast.graph.snapshot import Snapshot
 from kincast.graph.state import State, typed_schema
 from kincast.progress import Progress, silent
@@ -57,10 +55,7 @@ def forget_row(root: Path, table: str, key: Any, progress: Progress = silent) ->
             if made.id not in path.name:
                 path.unlink()
         DeadLetters(root).forget([str(part) for part in key_parts(state.schema.table(table), key)])
-    for version in list_snapshots(root):
-        if version.id != made.id:
-            with storage_errors(root / version.id):
-                shutil.rmtree(root / version.id)
+    remove_others(root, made.id)
     return made
 
 

@@ -58,7 +58,7 @@ def building(root: Path, token: str | None = None) -> Iterator[Path]:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with held:
                 with root_lock(root):
-                    _take_over(root, folder, token)
+                    take_over(root, folder, token)
                 folder.mkdir(exist_ok=True)
                 if token is not None:
                     write_text(folder.with_suffix(_TOKEN), token)
@@ -110,13 +110,6 @@ def publish(root: Path, folder: Path, manifest: Manifest) -> None:
         finally:
             with suppress(OSError):
                 pointer.unlink(missing_ok=True)
-
-
-def save_array(path: Path, values: NDArray[Any]) -> None:
-    """Write a ``.npy`` file without pickled objects."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        np.lib.format.write_array(file, values, allow_pickle=False)
 
 
 def save_parts(path: Path, kind: type[np.generic], length: int, parts: Iterable[NDArray[Any]]) -> None:
@@ -173,7 +166,7 @@ def root_lock(root: Path) -> Iterator[None]:
         yield
 
 
-def _take_over(root: Path, folder: Path, token: str | None) -> None:
+def take_over(root: Path, folder: Path | None = None, token: str | None = None) -> None:
     """Remove what builders left that no longer live: their lock can be had. Needs the root lock.
 
     A folder of the same token becomes ours instead.
@@ -183,7 +176,8 @@ def _take_over(root: Path, folder: Path, token: str | None) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             dead = path.with_suffix("")
             if (
-                token is not None
+                folder is not None
+                and token is not None
                 and dead.is_dir()
                 and not folder.exists()
                 and _reads(dead.with_suffix(_TOKEN)) == token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,15 @@ class EdgeIndex:
     dst: NDArray[np.int64]
 
 
+def relation(edge: EdgeType) -> str:
+    """The name of an edge type as PyG's models take it: they make attributes of it.
+
+    >>> relation(EdgeType("users", "events", 0, True, "users.id->events.user"))
+    'users_id_to_events_user'
+    """
+    return re.sub(r"\W", "_", edge.name.replace("->", "_to_"))
+
+
 def hetero_data(
     seeds: Any,
     rows: Mapping[str, NDArray[np.int64]],
@@ -36,8 +46,8 @@ def hetero_data(
     """Put a sampled neighbourhood into a ``HeteroData``.
 
     Node types are the tables: ``n_id`` (rows), ``num_nodes``, ``num_sampled_nodes`` per hop. Edge types are ``(table
-    heard, name of the edge type, table that hears)``: ``edge_index``, ``num_sampled_edges`` per hop, and ``e_id``
-    where places come with the edges. The seeds' table has ``batch_size``, ``input_id`` and ``seed_time``
+    heard, relation, table that hears)``: ``edge_index``, ``num_sampled_edges`` per hop, and ``e_id`` where places come
+    with the edges. The seeds' table has ``batch_size``, ``input_id`` and ``seed_time``
     (microseconds). ``extra`` has more arrays by table and name.
 
     Raises:
@@ -60,7 +70,7 @@ def hetero_data(
     for each, places in edges:
         by_type.setdefault(each.edge, []).append((each, places))
     for edge, found in by_type.items():
-        store = data[edge.other, edge.name, edge.table]
+        store = data[edge.other, relation(edge), edge.table]
         both = [np.stack([each.src, each.dst]) for each, _ in found]
         store.edge_index = torch.from_numpy(np.concatenate(both, axis=1))
         sizes = {each.hop: len(each.src) for each, _ in found}

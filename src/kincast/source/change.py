@@ -26,8 +26,8 @@ class Changes:
     """Changes of one table, as they came.
 
     Of two changes of one key the one with the larger ``sequence`` holds, whichever comes first; of two with the same
-    sequence, the one whose row sorts last. Rows of a table without a key can only be added, and are told apart by
-    ``ids``: the same id twice is the same row.
+    sequence a deletion, else the one whose content has the larger digest. Rows of a table without a key can only be
+    added, and are told apart by ``ids``: the same id twice is the same row.
 
     Attributes:
         table: name as in the schema card.
