@@ -44,7 +44,7 @@ def test_a_sound_version_passes(planted: Planted, version: Version) -> None:
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sampler that sees every row, whatever the instant."""
-    monkeypatch.setattr(kernels, "cut_rows", lambda *_: None)
+    monkeypatch.setattr(kernels, "cut_rows", lambda time_us, _visible, _strict, cuts: cuts.fill(len(time_us)))
 
 
 def test_a_sampler_without_time_is_caught(planted: Planted, version: Version, blind: None) -> None:
@@ -72,7 +72,7 @@ def test_statistics_of_later_rows_are_caught(
     with monkeypatch.context() as patch:
         patch.setattr(
             "kincast.train.run.fit_features",
-            lambda snapshot, until_us, hidden: whole(snapshot, snapshot.max_time_us, hidden),
+            lambda snapshot, _until_us, *others: whole(snapshot, snapshot.max_time_us, *others),
         )
         leaking = train_task(planted[0], "buys", snapshot=planted[1])
     assert failed(audit_version(*predictor_and_labels(planted, leaking))) == {"statistic.later"}

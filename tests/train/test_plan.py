@@ -12,7 +12,8 @@ import pytest
 from tests.planted import Planted
 
 from kincast.graph.csr import reverse_link
-from kincast.sample.edge import edge_types, fanout_table
+from kincast.sample.edge import edge_types
+from kincast.sample.strategy import fanout_table
 from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 from kincast.train.plan import BUDGET_ROWS, LinkPlan, make_plan, suggest_fanouts
 from kincast.train.run import prepare
@@ -79,7 +80,7 @@ def test_hops_that_explode_are_halved_and_say_so() -> None:
 def test_a_plan_measures_what_training_reads(planted: Planted) -> None:
     project, snapshot = planted
     settings = project.tasks["buys"]
-    prepared = prepare(project, settings, snapshot)
+    prepared = prepare(project, "buys", snapshot)
     plan = make_plan("buys", settings, snapshot, prepared)
     assert plan.num_labels == len(prepared.labels.of(0).rows)
     assert plan.now.num_batches == math.ceil(plan.num_labels / 128)

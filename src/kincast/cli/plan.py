@@ -17,7 +17,7 @@ def plan(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what training will cost, by a dry run, and suggest fanouts."""
+    """Say what training will cost, and suggest fanouts."""
     from kincast.cli.workspace import Workspace
 
     console = Console(as_json=as_json, quiet=quiet)
