@@ -2,6 +2,7 @@
 
     python benchmarks/run.py             all of them: hours, most of them the thousand kills
     python benchmarks/run.py sampling labels
+    python benchmarks/run.py snapshot --more "--kumo /path/to/its/python"
     python benchmarks/run.py --list
 
 A machine that others use gives figures that mean nothing: the run waits until they use less than a twentieth of it,
@@ -13,9 +14,11 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -48,6 +51,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which; all when left out")
     parser.add_argument("--list", action="store_true", help="print the names")
     parser.add_argument("--busy", action="store_true", help="run although others use the machine, and say so")
+    parser.add_argument("--more", default="", help="further arguments, such as where a rival is installed")
     given = parser.parse_args()
     unknown = sorted(set(given.names) - set(COMMANDS))
     if unknown:
@@ -55,15 +59,15 @@ def main() -> None:
     if given.list:
         print("\n".join(COMMANDS))
         return
-    failed = [name for name in given.names or COMMANDS if not run(name, busy=given.busy)]
+    failed = [name for name in given.names or COMMANDS if not run(name, shlex.split(given.more), busy=given.busy)]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
 
-def run(name: str, *, busy: bool) -> bool:
+def run(name: str, more: Sequence[str] = (), *, busy: bool) -> bool:
     """Run one, show and keep what it prints; True when it ended well."""
     share = others() if busy else wait_until_idle()
-    command = [sys.executable, *(str(HERE / COMMANDS[name][0]), *COMMANDS[name][1:])]
+    command = [sys.executable, str(HERE / COMMANDS[name][0]), *COMMANDS[name][1:], *more]
     shown = f"python benchmarks/{' '.join(COMMANDS[name])}"
     print(f"\n== {name}: {shown}", flush=True)
     start = time.perf_counter()
