@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kincast.card import card_text, column_place, key_place, link_place, parse_card, read_card, time_place, write_card
@@ -160,8 +160,12 @@ def schemas(draw: st.DrawFn) -> Schema:
     return Schema(tuple(tables), tuple(links))
 
 
+SHOUTED = Schema((Table("t", (Column("NO", SemanticType.NUMERICAL, "BIGINT", "TRUE", "NULL"),), ()),), ())
+
+
 @settings(max_examples=60, deadline=None)
 @given(schema=schemas(), note=st.text(max_size=8))
+@example(schema=SHOUTED, note="")
 def test_what_is_written_is_read_back(schema: Schema, note: str) -> None:
     evidence = {key_place(t.name): note for t in schema} | {time_place(t.name): note for t in schema}
     evidence |= {column_place(t.name, c.name): note for t in schema for c in t.columns}

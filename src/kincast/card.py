@@ -164,9 +164,10 @@ def _aligned(lines: Iterable[tuple[str, str | None]]) -> str:
 
 def _word(text: str) -> str:
     """A text as a YAML scalar, quoted only where it must be."""
-    if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS:
+    means_itself = text.lower() not in _YAML_WORDS
+    if _PLAIN.fullmatch(text) and means_itself:
         return text
-    if re.fullmatch(r"[A-Z]+( [A-Z]+)*(\[\])?", text):
+    if re.fullmatch(r"[A-Z]+( [A-Z]+)*(\[\])?", text) and means_itself:
         return text if not text.endswith("]") else f'"{text}"'
     dumped: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=1 << 30)
     return dumped.rstrip("\n")
