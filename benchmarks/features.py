@@ -46,7 +46,7 @@ def make_spec(columns: int) -> TableSpec:
     return TableSpec("t", tuple(Numeric(f"n{i}", "none", 0.0, 1.0, False, 4.0) for i in range(columns)))
 
 
-def mapped(
+def words_of(
     path: Path, spec: TableSpec, num_rows: int, *, storage: FeatureStorage = "float32", readahead: bool = False
 ) -> MappedWords:
     """The records of a file."""
@@ -73,7 +73,7 @@ def warm(folder: Path, spec: TableSpec, num_rows: int, batch: int, rounds: int) 
     for storage in STORAGES:
         path = folder / f"{storage}.npy"
         make_file(path, spec, storage, num_rows)
-        features = TableFeatures(spec, storage, mapped(path, spec, num_rows, storage=storage))
+        features = TableFeatures(spec, storage, words_of(path, spec, num_rows, storage=storage))
         contenders: dict[str, Callable[[Any], Any]] = {"kincast": lambda rows, f=features: gathered_numbers(f, rows)}
         if storage == "float32":
             matrix = np.load(path, mmap_mode="r")["numbers"]
@@ -103,7 +103,7 @@ def cold(folder: Path, spec: TableSpec, num_rows: int, batch: int, rounds: int) 
     rng = np.random.default_rng(2)
 
     def mapped(rows: Any, readahead: bool) -> None:
-        mapped(path, spec, num_rows, readahead=readahead).take(rows)
+        words_of(path, spec, num_rows, readahead=readahead).take(rows)
 
     def pread(rows: Any) -> None:
         handle = os.open(path, os.O_RDONLY)
