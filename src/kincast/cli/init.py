@@ -9,7 +9,6 @@ import typer
 
 from kincast.cli.console import Console
 from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption
-from kincast.schema import SemanticType
 
 if TYPE_CHECKING:
     from kincast.schema import Link, Schema, Table
@@ -126,6 +125,8 @@ def suggest_query(schema: Schema) -> str | None:
 
 
 def _suggest_column(schema: Schema) -> str | None:
+    from kincast.schema import SemanticType
+
     for table in schema:
         names = [column.name for column in table.columns if column.type is SemanticType.BOOLEAN]
         if table.time is not None and len(table.key) == 1 and names and _is_plain(table.name, table.key[0], names[0]):

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 
@@ -116,6 +115,8 @@ def _unexpected(error: Exception) -> int:
         where = f"{error.filename}: " if error.filename else ""
         hint = "free some space, or check that the folder can be written"
         return _fail(f"kincast: {where}{error.strerror}\n  hint: {hint}", ENVIRONMENT)
+    import tempfile  # only a bug needs it
+
     handle, path = tempfile.mkstemp(prefix="kincast-", suffix=".traceback.txt")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)

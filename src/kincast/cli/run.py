@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -64,6 +63,8 @@ def with_task(workspace: Workspace, task: Task) -> tuple[str, Workspace]:
 
     Two queries are the same when their canonical texts are, whatever stands in front and whichever keys they name.
     """
+    import hashlib
+
     from kincast.errors import QueryError
     from kincast.project import TaskSettings
     from kincast.query.compile import compile_task

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
@@ -136,6 +134,9 @@ def ask(url: str, path: str, body: Any) -> Any:
     Raises:
         ServeError: it answered with an error.
     """
+    from http.client import HTTPConnection  # slow to import, and only ``--once`` asks
+    from urllib.parse import urlsplit
+
     from kincast.errors import ServeError
 
     place = urlsplit(url)
