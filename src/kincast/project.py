@@ -397,6 +397,10 @@ class Project(Settings):
         """Local MLflow database, used unless ``MLFLOW_TRACKING_URI`` is set."""
         return f"sqlite:///{(self.work / 'mlflow.db').resolve()}"
 
+    def own_labels(self, settings: TaskSettings) -> Path | None:
+        """The label table of the user's that a task has; None without."""
+        return None if settings.labels is None else self.folder / settings.labels
+
     def task(self, name: str | None = None) -> tuple[str, TaskSettings]:
         """The task of that name, or the only one.
 

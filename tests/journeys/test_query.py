@@ -52,6 +52,16 @@ def test_one_model_answers_all_forms_of_a_query(kincast: Kincast, project: Path)
     assert len(scores) > 30
 
 
+def test_a_model_of_another_query_does_not_answer(kincast: Kincast, project: Path) -> None:
+    first = json.loads(kincast("query", "run", CHURN, "--json").out)["version"]
+    assert kincast("versions", "promote", first, "--task", "churn", "--quiet").code in (0, 1)
+    other = CHURN.replace("30, days", "45, days")
+    settings = (project / "kincast.yaml").read_text()
+    (project / "kincast.yaml").write_text(settings.replace(CHURN, other))
+    answered = [json.loads(kincast("query", "run", other, "--json").out)["version"] for _ in range(2)]
+    assert answered[0] == answered[1] != first
+
+
 def test_keys_that_the_filter_leaves_out_are_not_predicted(kincast: Kincast, project: Path) -> None:
     some = "customers.customer_id IN (3, 7) WHERE customers.age >= 40"
     said = kincast("query", "run", f"PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR {some}", "--json")

@@ -45,11 +45,11 @@ def giveaways(workspace: Workspace, task: str, snapshot: Snapshot) -> Report:
     """
     from kincast.query.compile import compile_task
     from kincast.train.giveaway import find_giveaways
-    from kincast.train.run import task_labels
+    from kincast.train.run import labels_of
 
     _, settings = workspace.project.task(task)
     checked = compile_task(settings.query, snapshot.schema, workspace.project.targets)
-    labels = task_labels(workspace.project, task, checked, snapshot)
+    labels = labels_of(workspace.project, task, checked, snapshot)
     return find_giveaways(snapshot, checked, labels, settings.split, strict=settings.strict)
 
 

@@ -37,11 +37,8 @@ def explain_task(console: Console, workspace: Workspace, name: str, task: Task) 
 
     settings = workspace.project.tasks[name]
     with console.progress() as progress, workspace.tables(progress) as tables:
-        own = (
-            None
-            if settings.labels is None
-            else read_labels(task, tables, workspace.project.folder / settings.labels, settings.split)
-        )
+        path = workspace.project.own_labels(settings)
+        own = None if path is None else read_labels(task, tables, path, settings.split)
         found = explain_query(task, tables, settings.split, settings.train, own)
     workspace.note(f"explain/{name}", found.as_dict())
     console.say(found.as_text())

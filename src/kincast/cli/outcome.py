@@ -40,11 +40,9 @@ def outcome_of(workspace: Workspace, version: Version) -> tuple[NDArray[np.float
 def labels_of(workspace: Workspace, version: Version, task: Task, snapshot: Snapshot) -> Labels:
     """The labels of all splits that a version was trained and judged on."""
     from kincast.project import SplitSettings
-    from kincast.query.labels import make_labels, read_labels
+    from kincast.query.labels import task_labels
 
     _, settings = workspace.project.task(version.info.task)
     split = SplitSettings.model_validate(version.info.settings["split"])
     with snapshot.open_tables() as tables:
-        if settings.labels is not None:
-            return read_labels(task, tables, workspace.project.folder / settings.labels, split)
-        return make_labels(task, tables, split)
+        return task_labels(task, tables, split, workspace.project.own_labels(settings))

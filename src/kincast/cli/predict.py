@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from kincast.predict.batch import BatchResult
+    from kincast.predict.online import Predictions
 
 MAX_SHOWN_CLASSES = 4  # with more, their scores are in the file but not on the screen
 
@@ -39,8 +40,6 @@ def predict(
     console = Console(as_json=as_json, quiet=quiet)
     workspace = Workspace.open(project)
 
-    import pyarrow.compute as pc
-
     from kincast.predict.batch import predict_all
 
     name, _ = workspace.project.task(task)
@@ -59,11 +58,19 @@ def predict(
     places = [str(output)] if output else []
     places += [f"table {to_source} of {workspace.source().url}"] if to_source else []
     until = format_instant(result.predictions.as_of_us)
-    one = len(pc.unique(rows["as_of"])) <= 1
-    when = f"as of {until}" if one else f"each as of its row's own time, the last {until},"
+    when = instants_in_words(result.predictions)
     console.say(f"{amount(rows.num_rows, 'prediction')} {when} by version {found.info.id}")
     console.say(f"written to the project's store{''.join(f' and to {place}' for place in places)}")
     console.result({"version": found.info.id, "as_of": until, "rows": rows.num_rows, "written": places})
+
+
+def instants_in_words(predictions: Predictions) -> str:
+    """As of when predictions are: of one instant, or each of its own row."""
+    from kincast.clock import format_instant
+
+    until = format_instant(predictions.as_of_us)
+    one = (predictions.instants_us[:1] == predictions.instants_us).all()
+    return f"as of {until}" if one else f"each as of its row's own time, the last {until},"
 
 
 def publish_result(root: Path, task: str, version_id: str, snapshot_id: str, result: BatchResult) -> None:

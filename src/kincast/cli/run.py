@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -50,7 +50,7 @@ def run(
         return
     if not workspace.project.snapshots.is_dir():
         build_current(console, workspace)
-    version = _version(console, workspace, name)
+    version = _version(console, workspace, name, task)
     if task.query.mode is Mode.EVALUATE:
         show_metrics(console, version.info, "test")
         console.result(version.info.as_dict())
@@ -90,42 +90,46 @@ def _for_all(query: Query) -> Query:
     return dataclasses.replace(query, mode=Mode.PREDICT, entity=dataclasses.replace(query.entity, keys=None))
 
 
-def _version(console: Console, workspace: Workspace, name: str) -> Version:
-    """The champion of the task, else its newest version of the current snapshot, else one trained now."""
+def _version(console: Console, workspace: Workspace, name: str, task: Task) -> Version:
+    """The champion, else the newest version of the current snapshot, if trained on this very query; else a new one."""
     from kincast.cli.train import train_version
     from kincast.errors import VersionError
+    from kincast.query.compile import compile_task
+    from kincast.query.print import print_query
+
+    def fits(version: Version) -> bool:
+        known = compile_task(version.info.query, version.info.schema)
+        return print_query(_for_all(known.query)) == print_query(_for_all(task.query))
 
     try:
-        version = workspace.version(name)
+        champion, newest = workspace.version(name), workspace.newest_version(name)
     except VersionError:
         return train_version(console, workspace, name)
-    is_champion = workspace.registry().get(name, "champion") is not None
-    if is_champion or version.info.snapshot_id == workspace.snapshot().id:
-        return version
+    if fits(champion) and workspace.registry().get(name, "champion") is not None:
+        return champion
+    if fits(newest) and newest.info.snapshot_id == workspace.snapshot().id:
+        return newest
     return train_version(console, workspace, name)
 
 
 def _predict(console: Console, workspace: Workspace, version: Version, task: Task, as_of: str | None) -> None:
-    from kincast.cli.predict import show_rows
+    """Predict for the rows that the query asks for: all, or those of its keys that pass its filter."""
+    from kincast.cli.predict import instants_in_words, show_rows
     from kincast.clock import format_instant, parse_instant
-    from kincast.predict.batch import predict_all
+    from kincast.predict.online import Predictor
     from kincast.query.labels import prediction_seeds
 
-    snapshot = workspace.snapshot()
+    project, snapshot = workspace.project, workspace.snapshot()
     as_of_us = parse_instant(as_of) if as_of else None
-    keys: list[Any] | None = None
-    if task.query.entity.keys is not None:
-        with snapshot.open_tables() as tables:
-            rows, _ = prediction_seeds(task, tables, as_of_us)
-        columns = snapshot.keys_of(task.entity, rows).columns
-        keys = list(zip(*(column.to_pylist() for column in columns), strict=True))
-        keys = [key[0] for key in keys] if len(columns) == 1 else keys
+    with snapshot.open_tables() as tables:
+        rows, _ = prediction_seeds(task, tables, as_of_us)
     with console.progress() as progress:
-        result = predict_all(
-            workspace.project, version, snapshot=snapshot, as_of_us=as_of_us, keys=keys, progress=progress
-        )
-    rows = result.predictions.as_table()
-    until = format_instant(result.predictions.as_of_us)
-    show_rows(console, rows, limit=SHOWN_ROWS if keys is None else len(keys))
-    console.say(f"{amount(rows.num_rows, 'prediction')} as of {until} by version {version.info.id}")
-    console.result({"version": version.info.id, "as_of": until, "predictions": rows.to_pylist()})
+        folder, readahead = project.work / "features", project.features.readahead
+        predictor = Predictor.load(version, snapshot, folder, progress, readahead=readahead)
+        found = predictor.predict_rows(rows, predictor.instants_of(rows, as_of_us), progress)
+    table = found.as_table()
+    show_rows(console, table, limit=SHOWN_ROWS if task.query.entity.keys is None else table.num_rows)
+    when = instants_in_words(found)
+    console.say(f"{amount(table.num_rows, 'prediction')} {when} by version {version.info.id}")
+    until = format_instant(found.as_of_us)
+    console.result({"version": version.info.id, "as_of": until, "predictions": table.to_pylist()})

@@ -177,14 +177,18 @@ class Snapshot:
             SchemaError: the table has no such column.
             SnapshotError: the file cannot be read.
         """
-        for name in names:
-            self.schema.table(table).column(name)
-        with self.open_tables() as tables:
-            path = tables.path(table)
+        path = self._file(table, names)
         try:
             return pq.read_table(path, columns=list(names)).select(list(names))
         except (OSError, pa.ArrowInvalid) as error:
             raise _damaged(path, error) from None
+
+    def _file(self, table: str, names: Sequence[str]) -> Path:
+        """The file of a table that has those columns."""
+        for name in names:
+            self.schema.table(table).column(name)
+        with self.open_tables() as tables:
+            return tables.path(table)
 
     def batches(self, table: str, names: Sequence[str], num_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
         """As ``columns``, in batches of rows, so that memory stays bounded; the last one may be smaller.
@@ -193,10 +197,7 @@ class Snapshot:
             SchemaError: the table has no such column.
             SnapshotError: the file cannot be read.
         """
-        for name in names:
-            self.schema.table(table).column(name)
-        with self.open_tables() as tables:
-            path = tables.path(table)
+        path = self._file(table, names)
         try:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(num_rows, columns=list(names), use_threads=False):

@@ -301,6 +301,32 @@ def read_labels(task: Task, tables: Tables, path: Path, split: SplitSettings) ->
     return labels
 
 
+def task_labels(
+    task: Task,
+    tables: Tables,
+    split: SplitSettings,
+    own: Path | None = None,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> Labels:
+    """The user's own labels where there is a file of them, else labels that are made.
+
+    Args:
+        task: what is predicted.
+        tables: the rows.
+        split: as for ``make_labels`` and ``read_labels``.
+        own: the user's label table; None without.
+        folder: as for ``make_labels``.
+        progress: as for ``make_labels``.
+
+    Raises:
+        DataError: as ``make_labels`` and ``read_labels``.
+    """
+    if own is not None:
+        return read_labels(task, tables, own, split)
+    return make_labels(task, tables, split, folder, progress)
+
+
 def _check_order(labels: Labels, where: str) -> None:
     """Refuse splits that are not in the order of time: a model would be judged on what came before its training."""
     for earlier, later in ((0, 1), (1, 2)):

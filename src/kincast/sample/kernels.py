@@ -160,10 +160,10 @@ def count_reverse(front, lists, limits, take, prefix, offsets):  # type: ignore[
         for i in range(start, end):
             cut = cuts[seed[i]]
             if stop[i] > begin[i] and marks[stop[i] - 1] >= cut:
-                stop[i] = _first_from(marks, begin[i], stop[i] - 1, cut)
+                stop[i] = first_from(marks, begin[i], stop[i] - 1, cut)
         if floors.shape[0] > 0:
             for i in range(start, end):
-                begin[i] = _first_from(marks, begin[i], stop[i], floors[seed[i]])
+                begin[i] = first_from(marks, begin[i], stop[i], floors[seed[i]])
         for i in range(start, end):
             num_visible = stop[i] - begin[i]
             total += fanout if replace and num_visible > 0 else min(fanout, num_visible)
@@ -171,7 +171,7 @@ def count_reverse(front, lists, limits, take, prefix, offsets):  # type: ignore[
 
 
 @compiled
-def _first_from(marks, low, high, cut):  # type: ignore[no-untyped-def]
+def first_from(marks, low, high, cut):  # type: ignore[no-untyped-def]
     """The first position of ``low .. high`` whose mark is not below the cut; ``high`` when there is none."""
     while low < high:
         middle = (low + high) >> 1

@@ -19,6 +19,7 @@ from kincast.sample import kernels
 from kincast.sample.batch import Batch, Block, Int32s, Int64s, Seeds
 from kincast.sample.choose import choose_uniform
 from kincast.sample.edge import EdgeType
+from kincast.sample.kernels import first_from
 from kincast.sample.random import fold
 from kincast.sample.sampler import Sampler
 
@@ -302,10 +303,10 @@ def _count_live(front, lists, cuts, ends, spans, alive):  # type: ignore[no-unty
         gone = 0
         if here >= 0:
             begin = offsets[here]
-            end = begin + _below(link_rows[begin : offsets[here + 1]], base_cut)
+            end = first_from(link_rows, begin, offsets[here + 1], base_cut)
             place = _position(lost_to, here) if lost_to.shape[0] > 0 else -1
             if place >= 0:
-                gone = _below(lost[lost_offsets[place] : lost_offsets[place + 1]], base_cut)
+                gone = first_from(lost, lost_offsets[place], lost_offsets[place + 1], base_cut) - lost_offsets[place]
         place = _position(targets, row) if targets.shape[0] > 0 else -1
         if place >= 0:
             first, high = extra_offsets[place], extra_offsets[place + 1]
@@ -320,21 +321,6 @@ def _count_live(front, lists, cuts, ends, spans, alive):  # type: ignore[no-unty
         alive[i] = end - begin - gone + last - first
         if ending:
             alive[i] = _living(lists, ends, seed[i], spans[i], np.empty(0, np.int64))
-
-
-@compiled
-def _below(rows, cut):  # type: ignore[no-untyped-def]
-    """How many of ascending rows are below a cut."""
-    low, high = 0, rows.shape[0]
-    if high > 0 and rows[high - 1] < cut:
-        return high
-    while low < high:
-        middle = (low + high) >> 1
-        if rows[middle] < cut:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @compiled

@@ -26,7 +26,7 @@ from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
 from kincast.project import Project, TaskSettings
 from kincast.query.compile import compile_task
-from kincast.query.labels import Labels, make_labels, read_labels
+from kincast.query.labels import Labels, task_labels
 from kincast.query.print import print_node
 from kincast.query.task import Task
 from kincast.registry.version import Metrics, Version, VersionInfo, save_version
@@ -137,7 +137,7 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     if task.kind not in HEURISTICS:
         hint = "its labels can be made and looked at: kincast explain"
         raise TrainError(f"{task.kind.words} is not trainable yet", where=task.query_line, hint=hint)
-    labels = task_labels(project, name, task, snapshot, progress)
+    labels = labels_of(project, name, task, snapshot, progress)
     train = labels.of(0)
     if len(train.rows) == 0:
         raise DataError("there is no training label", where=settings.query, hint="kincast explain shows the anchors")
@@ -149,25 +149,17 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     return Prepared(task, labels, features, objective)
 
 
-def task_labels(project: Project, name: str, task: Task, snapshot: Snapshot, progress: Progress = silent) -> Labels:
-    """The labels of a task: the user's own table, or made block by block, so that a killed run goes on.
-
-    Args:
-        project: its settings and folders.
-        name: of the task.
-        task: its query, checked.
-        snapshot: the rows.
-        progress: told the number of blocks done.
+def labels_of(project: Project, name: str, task: Task, snapshot: Snapshot, progress: Progress = silent) -> Labels:
+    """The labels a task is trained on; those that are made stay, block by block, until a training ends.
 
     Raises:
         DataError: the rows or the user's table do not give labels to learn from.
         StorageError: the disk refused.
     """
     _, settings = project.task(name)
+    own, folder = project.own_labels(settings), _label_folder(project, name)
     with snapshot.open_tables() as tables:
-        if settings.labels is not None:
-            return read_labels(task, tables, project.folder / settings.labels, settings.split)
-        return make_labels(task, tables, settings.split, _label_folder(project, name), progress)
+        return task_labels(task, tables, settings.split, own, folder, progress)
 
 
 def fit_network(
