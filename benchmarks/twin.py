@@ -61,9 +61,8 @@ class Twin:
         times = [graph.tables[name].time_us for name in self._tables]
         self._times = (ctypes.c_void_p * len(times))(*(None if t is None else self._at(t, np.int64) for t in times))
         sizes = np.array([graph.tables[name].num_rows for name in self._tables], np.int64)
-        whole = [[sampler.whole(hop, e) for hop in range(1, sampler.num_hops + 1)] for e in range(len(edges))]
         self._edges, self._sizes = edges, self._at(sizes, np.int64)
-        self._fanouts, self._wholes = self._at(sampler.fanout, np.int64), self._at(np.array(whole), np.int64)
+        self._fanouts, self._wholes = self._at(sampler.fanout, np.int64), self._at(sampler.reading.wholes.T, np.int64)
 
     def __call__(self, seeds: Seeds, out: dict[str, Any] | None = None) -> int:
         """Sampled edges; all rows of every table into ``out``, whose arrays have that length."""

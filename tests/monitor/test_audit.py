@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from kincast.predict.online import Predictor
 from kincast.query.labels import Labels, make_labels
 from kincast.registry.version import Version
 from kincast.report import Report, Verdict
-from kincast.sample import kernels
+from kincast.sample.batch import Batch, Seeds
+from kincast.sample.sampler import Sampler
 from kincast.source.open import open_source
 from kincast.train.run import train_task
 
@@ -41,10 +43,21 @@ def test_a_sound_version_passes(planted: Planted, version: Version) -> None:
     assert {"replay.oracle", "future.removed", "future.changed", "future.added", "statistic.later"} <= names
 
 
+def see(monkeypatch: pytest.MonkeyPatch, visible: Callable[[Any], Any]) -> None:
+    """Let the sampler see what was made of the instants that it is to see."""
+    sample = Sampler.sample
+
+    def seeing(sampler: Sampler, seeds: Seeds) -> Batch:
+        batch = sample(sampler, replace(seeds, visible_us=visible(seeds.visible)))
+        return replace(batch, seeds=seeds)
+
+    monkeypatch.setattr(Sampler, "sample", seeing)
+
+
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sampler that sees every row, whatever the instant."""
-    monkeypatch.setattr(kernels, "cut_rows", lambda time_us, _visible, _strict, cuts: cuts.fill(len(time_us)))
+    see(monkeypatch, lambda visible: np.full(len(visible), np.iinfo(np.int64).max))
 
 
 def test_a_sampler_without_time_is_caught(planted: Planted, version: Version, blind: None) -> None:
@@ -55,12 +68,7 @@ def test_a_sampler_without_time_is_caught(planted: Planted, version: Version, bl
 def test_draws_that_depend_on_the_batch_are_caught(
     planted: Planted, version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut: Callable[..., Any] = kernels.cut_rows
-
-    def one_for_all(time_us: Any, visible: Any, strict: bool, cuts: Any) -> None:
-        cut(time_us, np.full(len(visible), visible.max()), strict, cuts)
-
-    monkeypatch.setattr(kernels, "cut_rows", one_for_all)
+    see(monkeypatch, lambda visible: np.full(len(visible), visible.max(initial=0)))
     assert {"replay.oracle", "neighbour.later"} <= failed(audit_version(*predictor_and_labels(planted, version)))
 
 

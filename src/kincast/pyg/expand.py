@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from kincast.pyg.graph import Int64s, TypedGraph
 from kincast.sample.batch import Int32s, Seeds
 from kincast.sample.number import number, put
-from kincast.sample.sampler import Front, Reader, Sampler
+from kincast.sample.reader import Front, Reader
+from kincast.sample.sampler import Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,9 @@ def expand(graph: TypedGraph, choice: Choice, seeds: dict[int, Int64s], time: In
     expansion = _Expansion(graph, seeds, choice.disjoint)
     reader = Reader(choice.sampler, trees)
     for hop in range(1, choice.sampler.num_hops + 1):
-        expansion.hop(choice.sampler, reader, hop)
+        expansion.hop(reader, hop)
     if choice.induced is not None:
-        expansion.induce(choice.induced, Reader(choice.induced, trees))
+        expansion.induce(Reader(choice.induced, trees))
     return expansion.sampled()
 
 
@@ -127,28 +128,28 @@ class _Expansion:
             self._known.append(_Known(num_nodes, own, tree))
         self._found: list[list[tuple[Int64s, Int64s, Int64s]]] = [[] for _ in self._edges]
 
-    def hop(self, sampler: Sampler, reader: Reader, hop: int) -> None:
+    def hop(self, reader: Reader, hop: int) -> None:
         """Follow every edge type from the nodes found last."""
         new: list[list[Front]] = [[] for _ in self._known]
         for index, edge in enumerate(self._edges):
             known, kind = self._known[self._kinds[edge.table]], self._kinds[edge.other]
             front = (known.nodes[-1], known.tree[-1])
-            lengths, nodes, tree, places = _neighbours(sampler, reader, hop, index, front)
+            step, nodes, tree, places = reader.read(hop, index, front)
             local, fresh = self._known[kind].number(nodes, tree)
             new[kind].append(fresh)
-            col = np.repeat(np.arange(known.ends[-2], known.ends[-2] + len(front[0])), lengths)
+            col = np.repeat(np.arange(known.ends[-2], known.ends[-2] + len(front[0])), np.diff(step.offsets))
             self._found[index].append((local, col, self._links[index].edges[places]))
         for known, fresh_ones in zip(self._known, new, strict=True):
             known.close(fresh_ones)
 
-    def induce(self, sampler: Sampler, reader: Reader) -> None:
+    def induce(self, reader: Reader) -> None:
         """Put all visible edges between the nodes found in place of those followed."""
         for index, edge in enumerate(self._edges):
             known = self._known[self._kinds[edge.table]]
             front = (np.concatenate(known.nodes), np.concatenate(known.tree))
-            lengths, nodes, tree, places = _neighbours(sampler, reader, 1, index, front)
+            step, nodes, tree, places = reader.read(1, index, front)
             local = self._known[self._kinds[edge.other]].find(nodes, tree)
-            col = np.repeat(np.arange(len(front[0])), lengths)
+            col = np.repeat(np.arange(len(front[0])), np.diff(step.offsets))
             kept = local >= 0
             self._found[index] = [(local[kept], col[kept], self._links[index].edges[places[kept]])]
 
@@ -167,19 +168,6 @@ class _Expansion:
             num_nodes=[np.diff(known.ends).tolist() for known in self._known],
             num_edges=[[len(hop[0]) for hop in hops] for hops in self._found],
         )
-
-
-def _neighbours(
-    sampler: Sampler, reader: Reader, hop: int, index: int, front: Front
-) -> tuple[Int64s, Int64s, Int32s, Int64s]:
-    """How many neighbours each frontier node takes; the nodes, their trees, and their places in the link's arrays."""
-    step = reader.count(hop, index, front)
-    if step is None:
-        return np.zeros(len(front[0]), np.int64), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64)
-    out = (np.empty(step.total, np.int64), np.empty(step.total, np.int32), np.empty(step.total, np.int64))
-    if step.total:
-        reader.fill(hop, step, front, out)
-    return np.diff(step.offsets), *out
 
 
 def _table(num: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

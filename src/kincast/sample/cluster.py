@@ -13,7 +13,8 @@ from kincast.errors import DataError, ProjectError
 from kincast.graph.csr import reverse_link
 from kincast.sample.arrays import Graph, edges_of
 from kincast.sample.batch import Int64s, Seeds
-from kincast.sample.sampler import Reader, Sampler
+from kincast.sample.reader import Reader
+from kincast.sample.sampler import Sampler
 from kincast.sample.shared import Found, SharedBatch, SharedBlock, has_time
 
 Part = dict[str, Int64s]
@@ -74,17 +75,13 @@ def induced(graph: Graph, parts: Iterable[Mapping[str, Int64s]], table: str) -> 
     reader = Reader(sampler, Seeds(table, np.zeros(1, np.int64), np.zeros(1, np.int64)))
     blocks = []
     for index, edge in enumerate(sampler.edges):
-        front = (rows[edge.table], np.zeros(len(rows[edge.table]), np.int32))
-        step = reader.count(1, index, front)
-        if step is None or not step.total:
-            continue
-        out = (np.empty(step.total, np.int64), np.empty(step.total, np.int32), np.empty(step.total, np.int64))
-        reader.fill(1, step, front, out)
-        src = found[edge.other].find(out[0])
+        frontier = rows[edge.table]
+        step, neighbours, _, places = reader.read(1, index, (frontier, np.zeros(len(frontier), np.int32)))
+        src = found[edge.other].find(neighbours)
         within = src >= 0
         offsets = np.concatenate([[0], np.cumsum(within)])[step.offsets]
         if offsets[-1]:
-            blocks.append(SharedBlock(1, edge, 0, offsets, src[within], step.num_visible, out[2][within]))
+            blocks.append(SharedBlock(1, edge, 0, offsets, src[within], step.num_visible, places[within]))
     seeds = Seeds(table, rows[table], np.zeros(len(rows[table]), np.int64))
     ends = {name: np.array([0, len(own), len(own)], np.int64) for name, own in rows.items()}
     return SharedBatch(seeds, 1, rows, ends, np.arange(len(seeds)), tuple(blocks))

@@ -16,7 +16,7 @@ import numpy as np
 from kincast.compile import compiled, prefetch
 from kincast.sample.choose import choose_uniform, choose_weighted, draw_weighted, log2_weight
 from kincast.sample.lists import add_log2
-from kincast.sample.random import draw, fold
+from kincast.sample.random import draw, fold, mix
 
 STAGE = 256
 AHEAD = 16
@@ -25,7 +25,9 @@ ALL = np.iinfo(np.int64).max
 
 @compiled
 def cut_rows(time_us, visible_us, strict, cuts):  # type: ignore[no-untyped-def]
-    """Rows of a table that each seed may see: ``time <= visible``, or ``<`` when strict; all seeds in lockstep.
+    """Rows of a table that each seed may see: ``time <= visible``, or ``<`` when strict.
+
+    Seeds often share a few instants: each is looked for once, all in lockstep.
 
     Args:
         time_us: [num_rows] int64 ascending.
@@ -33,26 +35,61 @@ def cut_rows(time_us, visible_us, strict, cuts):  # type: ignore[no-untyped-def]
         strict: whether a row at that very instant is hidden.
         cuts: [n] int64, written: rows below the cut are visible.
     """
-    num_seeds = visible_us.shape[0]
-    left = time_us.shape[0]
+    num_rows, num_seeds = time_us.shape[0], visible_us.shape[0]
     cuts[:] = 0
-    if left == 0:
+    if num_rows == 0 or num_seeds == 0:
         return
+    which = np.empty(num_seeds, np.int64)
+    instants = np.empty(num_seeds, np.int64)
+    num = _distinct(visible_us, which, instants)
+    found = np.zeros(num, np.int64)
+    left = num_rows
     while left > 1:
         half = left // 2
-        for i in range(num_seeds):
-            time = time_us[cuts[i] + half - 1]
-            if time < visible_us[i] or (time == visible_us[i] and not strict):
-                cuts[i] += half
+        for i in range(num):
+            time = time_us[found[i] + half - 1]
+            if time < instants[i] or (time == instants[i] and not strict):
+                found[i] += half
         left -= half
+    for i in range(num):
+        time = time_us[found[i]]
+        if time < instants[i] or (time == instants[i] and not strict):
+            found[i] += 1
     for i in range(num_seeds):
-        time = time_us[cuts[i]]
-        if time < visible_us[i] or (time == visible_us[i] and not strict):
-            cuts[i] += 1
+        cuts[i] = found[which[i]]
 
 
 @compiled
-def follow(front, forward, limits, ends, offsets, found):  # type: ignore[no-untyped-def]
+def _distinct(values, which, distinct):  # type: ignore[no-untyped-def]
+    """Write the different values, in the order they come, and which of them each is; how many there are."""
+    size = 16
+    while size < 2 * values.shape[0]:
+        size *= 2
+    table = np.full(size, -1, np.int64)
+    num = 0
+    for i in range(values.shape[0]):
+        slot = np.int64(mix(np.uint64(values[i])) & np.uint64(size - 1))
+        while table[slot] >= 0 and distinct[table[slot]] != values[i]:
+            slot = (slot + 1) & (size - 1)
+        if table[slot] < 0:
+            table[slot] = num
+            distinct[num] = values[i]
+            num += 1
+        which[i] = table[slot]
+    return num
+
+
+@compiled
+def num_outside(rows, num_rows):  # type: ignore[no-untyped-def]
+    """How many of the rows are not in ``0 .. num_rows - 1``."""
+    num = 0
+    for i in range(rows.shape[0]):
+        num += (rows[i] < 0) | (rows[i] >= num_rows)
+    return num
+
+
+@compiled
+def follow(front, forward, limits, ends, found, offsets):  # type: ignore[no-untyped-def]
     """Follow a foreign key: the one row it names, if it is there and visible.
 
     Args:
@@ -61,13 +98,12 @@ def follow(front, forward, limits, ends, offsets, found):  # type: ignore[no-unt
         limits: cuts and floors [num_seeds] int64: rows in ``floor .. cut - 1`` of the target table are visible; floors
             empty without a window.
         ends: end_us [num_dst] int64, empty when rows do not end, and visible_us [num_seeds] int64.
+        found: [n] int64, written: the row, or -1.
         offsets: [n + 1] int64, written.
-        found: rows [n] int64 and seed [n] int32, written from the front: the target rows and whose they are.
     """
     frontier, seed = front
     cuts, floors = limits
     end_us, visible_us = ends
-    rows, seeds = found
     num = frontier.shape[0]
     total = 0
     offsets[0] = 0
@@ -81,14 +117,13 @@ def follow(front, forward, limits, ends, offsets, found):  # type: ignore[no-unt
             seen &= row >= floors[own]
         if seen and end_us.shape[0] > 0:
             seen = end_us[row] > visible_us[own]
-        rows[total] = row
-        seeds[total] = own
+        found[i] = row if seen else np.int64(-1)
         total += seen
         offsets[i + 1] = total
 
 
 @compiled
-def follow_versions(front, forward, versions, limits, ends, offsets, found):  # type: ignore[no-untyped-def]
+def follow_versions(front, forward, versions, limits, ends, found, offsets):  # type: ignore[no-untyped-def]
     """Follow a foreign key to a table of versions: the newest that has begun, if it has not ended.
 
     Args:
@@ -97,33 +132,25 @@ def follow_versions(front, forward, versions, limits, ends, offsets, found):  # 
         versions: offsets [num_dst + 1] int64 and rows int32 or int64, ascending: the versions by their first one.
         limits: cuts and floors of the target table, as in ``follow``.
         ends: end_us [num_dst] int64 and visible_us [num_seeds] int64.
-        offsets: [n + 1] int64, written.
-        found: rows [n] int64 and seed [n] int32, written from the front: the versions and whose they are.
+        found, offsets: as ``follow``.
     """
     frontier, seed = front
     version_offsets, version_rows = versions
     cuts, floors = limits
     end_us, visible_us = ends
-    rows, seeds = found
     total = 0
     offsets[0] = 0
     for i in range(frontier.shape[0]):
         own = seed[i]
         first = np.int64(forward[frontier[i]])
+        found[i] = -1
         if first >= 0:
-            begin = low = version_offsets[first]
-            high = version_offsets[first + 1]
-            while low < high:
-                middle = (low + high) >> 1
-                if version_rows[middle] < cuts[own]:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low > begin:
-                version = np.int64(version_rows[low - 1])
+            begin, end = version_offsets[first], version_offsets[first + 1]
+            newest = first_from(version_rows, begin, end, cuts[own]) - 1
+            if newest >= begin:
+                version = np.int64(version_rows[newest])
                 if end_us[version] > visible_us[own] and (floors.shape[0] == 0 or version >= floors[own]):
-                    rows[total] = version
-                    seeds[total] = own
+                    found[i] = version
                     total += 1
         offsets[i + 1] = total
 

@@ -2,75 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from kincast.compile import compiled
-from kincast.sample.batch import Int32s, Int64s
 
 
-class Limit:
-    """What every seed of a batch may still take.
+@compiled
+def shorten(left, steps, seed, offsets):  # type: ignore[no-untyped-def]
+    """Shorten the lists of one hop where a tree would exceed its allowance.
 
-    A hop that would exceed it has its lists shortened: the longest first, all to the same length, and what is then
-    left of the allowance goes, one each, to the first lists that were shortened. It depends on nothing but the seed's
-    own tree.
+    The longest first, all to the same length, and what is then left of the allowance goes, one each, to the first lists
+    that were shortened. It depends on nothing but the seed's own tree.
 
     Args:
-        num_seeds: of the batch; each is a row itself.
-        max_rows: of a tree.
+        left: [num_seeds] int64 rows that each tree may still gain; lowered.
+        steps: [k, 6] int64 as in ``count_hop``.
+        seed: [num] int32 of the rows of all frontiers.
+        offsets: of ``count_hop``; lowered.
     """
-
-    def __init__(self, num_seeds: int, max_rows: int) -> None:
-        self._left = np.full(num_seeds, max_rows - 1, np.int64)
-
-    def shorten(self, lists: Sequence[tuple[Int32s, Int64s]]) -> list[Int64s]:
-        """Offsets of one hop's lists as they may be.
-
-        Args:
-            lists: per edge type, in order: the seed [n] of each list, and offsets [n + 1].
-
-        Returns:
-            per edge type [n + 1] int64.
-        """
-        longest = max((int(np.diff(offsets).max()) for _, offsets in lists), default=0)
-        # The greatest length at which a tree fits: bisected for all seeds together.
-        low, high = np.zeros_like(self._left), np.full_like(self._left, longest)
-        while (low < high).any():
-            middle = (low + high + 1) // 2
-            fits = self._sizes(lists, middle) <= self._left
-            low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
-        self._left -= self._sizes(lists, low)
-        cut = []
-        for seed, offsets in lists:
-            new = np.empty_like(offsets)
-            _cut(seed, offsets, low, self._left, new)
-            cut.append(new)
-        return cut
-
-    def _sizes(self, lists: Sequence[tuple[Int32s, Int64s]], length: Int64s) -> Int64s:
-        """[num_seeds] rows that each tree would gain with lists of at most that length."""
-        sizes = np.zeros_like(self._left)
-        for seed, offsets in lists:
-            _add(seed, offsets, length, sizes)
-        return sizes
-
-
-@compiled
-def _add(seed, offsets, length, sizes):  # type: ignore[no-untyped-def]
-    for i in range(seed.shape[0]):
-        sizes[seed[i]] += min(offsets[i + 1] - offsets[i], length[seed[i]])
+    num_seeds = left.shape[0]
+    longest = np.int64(0)
+    place = 0
+    for k in range(steps.shape[0]):
+        for i in range(place, place + steps[k, 2]):
+            longest = max(longest, offsets[i + 1] - offsets[i])
+        place += steps[k, 2] + 1
+    # The greatest length at which a tree fits: bisected for all seeds together.
+    low, high = np.zeros(num_seeds, np.int64), np.full(num_seeds, longest, np.int64)
+    sizes, middle = np.empty(num_seeds, np.int64), np.empty(num_seeds, np.int64)
+    while (low < high).any():
+        for i in range(num_seeds):
+            middle[i] = (low[i] + high[i] + 1) // 2
+        _sizes(steps, seed, offsets, middle, sizes)
+        for i in range(num_seeds):
+            if sizes[i] <= left[i]:
+                low[i] = middle[i]
+            else:
+                high[i] = middle[i] - 1
+    _sizes(steps, seed, offsets, low, sizes)
+    left -= sizes
+    place = 0
+    for k in range(steps.shape[0]):
+        before = offsets[place]
+        for i in range(steps[k, 2]):
+            own = seed[steps[k, 1] + i]
+            count = offsets[place + i + 1] - before
+            before = offsets[place + i + 1]
+            if count > low[own]:
+                count = low[own]
+                if left[own] > 0:
+                    left[own] -= 1
+                    count += 1
+            offsets[place + i + 1] = offsets[place + i] + count
+        place += steps[k, 2] + 1
 
 
 @compiled
-def _cut(seed, offsets, length, left, new):  # type: ignore[no-untyped-def]
-    new[0] = 0
-    for i in range(seed.shape[0]):
-        count = offsets[i + 1] - offsets[i]
-        if count > length[seed[i]]:
-            count = length[seed[i]]
-            if left[seed[i]] > 0:
-                left[seed[i]] -= 1
-                count += 1
-        new[i + 1] = new[i] + count
+def _sizes(steps, seed, offsets, length, sizes):  # type: ignore[no-untyped-def]
+    """Rows that each tree would gain with lists of at most that length: sizes [num_seeds] int64, written."""
+    sizes[:] = 0
+    place = 0
+    for k in range(steps.shape[0]):
+        for i in range(steps[k, 2]):
+            own = seed[steps[k, 1] + i]
+            sizes[own] += min(offsets[place + i + 1] - offsets[place + i], length[own])
+        place += steps[k, 2] + 1

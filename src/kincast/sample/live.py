@@ -167,8 +167,8 @@ class _Growth:
         if self._sampler.samplings[found.index].strategy in ("last", "all"):
             _fill_last_live(front[1], lists, ends, found.spans, counts[0], (rows, seeds))
         else:
-            keys = (self._keys, np.uint64(self._sampler.edge_key(hop, found.index)))
-            whole = self._sampler.whole(hop, found.index)
+            keys = (self._keys, self._sampler.edge_keys[hop - 1, found.index])
+            whole = int(self._sampler.reading.wholes[hop - 1, found.index])
             _fill_uniform_live(front, lists, ends, found.spans, counts, keys, whole, (rows, seeds))
 
     def _cut(self, name: str) -> tuple[Int64s, Int64s]:

@@ -188,7 +188,8 @@ def _fits(lists: list[_List], length: int, left: int) -> bool:
 def _take(sampler: Sampler, seeds: Seeds, hop: int, index: int, each: _List) -> list[_Neighbour]:
     visible, sampling, edge = each.visible, sampler.samplings[index], sampler.edges[index]
     fanout = int(sampler.fanout[index, hop - 1])
-    key = _fold(_fold(int(sampler.seed_keys(seeds)[each.tree]), sampler.edge_key(hop, index)), each.row)
+    edge_key = index if sampler.keyed_by == "row" else hop << 32 | index
+    key = _fold(_fold(int(sampler.seed_keys(seeds)[each.tree]), edge_key), each.row)
     weights = None
     if sampling.strategy == "weighted":
         weights = [neighbour.weight for neighbour in visible]
@@ -200,7 +201,8 @@ def _take(sampler: Sampler, seeds: Seeds, hop: int, index: int, each: _List) -> 
             visible[_draw(key, j, len(visible)) if weights is None else _draw_weighted(key, j, weights)]
             for j in range(each.taken)
         ]
-    whole = each.taken == len(visible) <= sampler.whole(hop, index)
+    later = [taken for taken in sampler.fanout[index, hop:].tolist() if taken > 0]
+    whole = each.taken == len(visible) <= min(later, default=len(visible))
     if whole or sampling.strategy in ("last", "all") or not edge.reverse:
         return visible[::-1][: each.taken]
     order = _shuffled(key, len(visible)) if weights is None else _weighted_order(key, weights)

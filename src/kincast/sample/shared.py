@@ -14,7 +14,8 @@ from kincast.sample.batch import Int32s, Int64s, Seeds
 from kincast.sample.edge import EdgeType
 from kincast.sample.hetero import EdgeIndex, hetero_data
 from kincast.sample.number import number, put
-from kincast.sample.sampler import Reader, Sampler
+from kincast.sample.reader import Reader
+from kincast.sample.sampler import Sampler
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -112,17 +113,15 @@ def sample_shared(sampler: Sampler, seeds: Seeds) -> SharedBatch:
     first = Seeds(seeds.table, np.zeros(1, np.int64), seeds.as_of_us[:1], seeds.visible[:1]) if len(seeds) else seeds
     reader, blocks = Reader(sampler, first), []
     for hop in range(1, sampler.num_hops + 1):
-        for index, edge in enumerate(sampler.edges):
+        for index in np.flatnonzero(sampler.fanout[:, hop - 1]).tolist():
+            edge = sampler.edges[index]
             frontier = found[edge.table].last
-            front = (frontier, np.zeros(len(frontier), np.int32))
-            step = reader.count(hop, index, front)
-            if step is None or not step.total:
+            step, rows, _, places = reader.read(hop, index, (frontier, np.zeros(len(frontier), np.int32)))
+            if not step.total:
                 continue
-            out = (np.empty(step.total, np.int64), np.empty(step.total, np.int32), np.empty(step.total, np.int64))
-            reader.fill(hop, step, front, out)
-            src = found[edge.other].number(out[0])
+            src = found[edge.other].number(rows)
             dst_start = found[edge.table].ends[-2]
-            blocks.append(SharedBlock(hop, edge, dst_start, step.offsets, src, step.num_visible, out[2]))
+            blocks.append(SharedBlock(hop, edge, dst_start, step.offsets, src, step.num_visible, places))
         for each in found.values():
             each.close()
     return SharedBatch(
