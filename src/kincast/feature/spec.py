@@ -226,7 +226,7 @@ class FeatureSpec:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> FeatureSpec:
         """Inverse of ``as_dict``."""
-        tables = tuple(_table_from(table) for table in values["tables"])
+        tables = tuple(table_spec(table) for table in values["tables"])
         return FeatureSpec(tables, int(values["until_us"]), values.get("storage", "float32"))
 
     @property
@@ -235,7 +235,8 @@ class FeatureSpec:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _table_from(values: dict[str, Any]) -> TableSpec:
+def table_spec(values: dict[str, Any]) -> TableSpec:
+    """The inputs of a table from their plain JSON values."""
     return TableSpec(
         table=values["table"],
         numeric=tuple(Numeric(**part) for part in values["numeric"]),

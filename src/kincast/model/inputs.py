@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,7 @@ from torch import Tensor
 
 from kincast.clock import DAY_US
 from kincast.feature.convert import NO_INSTANT
-from kincast.feature.live import LiveFeatures
-from kincast.feature.store import FeatureStore, RowFeatures, TableFeatures
+from kincast.feature.store import RowFeatures, TableFeatures
 from kincast.sample.batch import Batch, Block
 from kincast.sample.edge import EdgeType
 
@@ -71,13 +71,13 @@ class Inputs:
         return len(next(iter(self.hop_offsets.values()))) - 2
 
 
-def make_inputs(batch: Batch, features: FeatureStore | LiveFeatures) -> Inputs:
+def make_inputs(batch: Batch, features: Mapping[str, TableFeatures]) -> Inputs:
     """Gather the features of every sampled row."""
     return Inputs(
         num_seeds=len(batch.seeds),
         seed_table=batch.seeds.table,
         tables={
-            name: _table_inputs(features.tables[name], rows, batch.seeds.as_of_us[batch.seed[name]])
+            name: _table_inputs(features[name], rows, batch.seeds.as_of_us[batch.seed[name]])
             for name, rows in batch.rows.items()
         },
         hop_offsets={name: tuple(int(offset) for offset in offsets) for name, offsets in batch.hop_offsets.items()},

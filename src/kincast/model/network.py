@@ -12,7 +12,9 @@ from kincast.feature.spec import FeatureSpec
 from kincast.model.encode import TableEncoder
 from kincast.model.inputs import Inputs
 from kincast.model.layer import MessageLayer
+from kincast.model.past import PastSpec
 from kincast.project import ModelSettings
+from kincast.query.task import Task
 from kincast.sample.edge import edge_types
 from kincast.sample.strategy import fanout_table, plan_of
 from kincast.schema import Schema
@@ -83,6 +85,16 @@ class Network(nn.Module):
             hidden = layer(hidden, num_rows, edges)
         embeddings = hidden[inputs.seed_table][: inputs.num_seeds]
         return Scores(self.head(embeddings), embeddings)
+
+
+def network_of(
+    schema: Schema, task: Task, spec: FeatureSpec, settings: ModelSettings, num_outputs: int, past: PastSpec | None
+) -> Network:
+    """The network of a task, which reads past labels where there are any."""
+    if past is None:
+        return Network(schema, spec, settings, num_outputs)
+    own = past.settings(settings, schema, task.entity)
+    return Network(past.schema(schema, task.entity), past.features(spec), own, num_outputs)
 
 
 def weights_of(network: nn.Module) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:

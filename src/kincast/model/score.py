@@ -16,6 +16,7 @@ from kincast.graph.snapshot import Snapshot
 from kincast.model.inputs import Inputs, make_inputs
 from kincast.model.network import Network
 from kincast.model.objective import Objective
+from kincast.model.past import PAST_TABLE, Past, PastGraph
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings
 from kincast.sample.batch import Batch, Seeds
@@ -37,6 +38,7 @@ class InputLoader:
         seed: of the draws.
         num_threads: that sample ahead; by default one less than the processors, at most 4.
         strict: hide facts at the very instant of a seed.
+        past: labels that are read as facts; None without.
     """
 
     def __init__(
@@ -47,14 +49,20 @@ class InputLoader:
         seed: int,
         num_threads: int | None = None,
         strict: bool = False,
+        past: Past | None = None,
     ) -> None:
-        self.strict = strict
+        self.strict, self.past = strict, past
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
         most = settings.max_rows_per_seed
         base = snapshot.base if isinstance(snapshot, LiveSnapshot) else snapshot
+        self._tables = dict(features.tables)
+        self.graph: Snapshot | PastGraph = base
+        if past is not None:
+            settings = past.spec.settings(settings, base.schema, past.entity)
+            self.graph, self._tables[PAST_TABLE] = past.graph(base), past.features
         plan = plan_of(settings)
-        sampler = Sampler(base, *plan, seed, strict, keyed_by="row", max_rows_per_seed=most)
+        sampler = Sampler(self.graph, *plan, seed, strict, keyed_by="row", max_rows_per_seed=most)
         self._fixed = LiveSampler(snapshot, sampler) if isinstance(snapshot, LiveSnapshot) else sampler
 
     def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
@@ -93,11 +101,16 @@ class InputLoader:
 
     def over(self, snapshot: Snapshot | LiveSnapshot, features: FeatureStore | LiveFeatures) -> InputLoader:
         """The same plan over other rows."""
-        return InputLoader(snapshot, features, self.settings, self.seed, self.num_threads, self.strict)
+        return InputLoader(snapshot, features, self.settings, self.seed, self.num_threads, self.strict, self.past)
+
+    def with_past(self, past: Past) -> InputLoader:
+        """The same over the same rows, with other past labels."""
+        own = (self.settings, self.seed, self.num_threads, self.strict, past)
+        return InputLoader(self.snapshot, self.features, *own)
 
     def sampler(self, redraw: int | None) -> Sampler:
         """What draws neighbours: others for each ``redraw``; with None those of predictions, by the row alone."""
         return self._fixed if redraw is None else self._fixed.redrawn(redraw)
 
     def _prepare(self, batch: Batch) -> Inputs:
-        return make_inputs(batch, self.features)
+        return make_inputs(batch, self._tables)

@@ -144,7 +144,7 @@ def _same(sampler: Sampler, seeds: Seeds) -> bool:
 def _audit_batches(predictor: Predictor, seeds: Seeds) -> list[Check]:
     """Every sampled row against the instant of its seed."""
     snapshot = _rows(predictor)
-    tables = facts_of(snapshot, _inputs(predictor))
+    tables = facts_of(predictor.loader.graph, _inputs(predictor))
     adjacent = {
         link.link.table: (np.asarray(link.forward[used], np.int64), used)
         for link in snapshot.links

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from kincast.feature.spec import FeatureSpec
 from kincast.feature.store import FeatureStore, Readahead, open_features
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
-from kincast.model.network import Network, load_weights
+from kincast.model.network import load_weights, network_of
 from kincast.model.objective import Objective
+from kincast.model.past import PastSpec, make_past
 from kincast.model.score import InputLoader
 from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
@@ -85,14 +87,19 @@ class Predictor:
         self.task: Task = compile_task(version.info.query, snapshot.schema)
         model = ModelSettings.model_validate(version.info.settings["model"])
         self.objective = Objective.from_dict(version.features["objective"])
-        self.network = Network(snapshot.schema, features.spec, model, self.objective.num_outputs)
+        past = version.features.get("past")
+        self.past_spec = None if past is None else PastSpec.from_dict(past)
+        own = (features.spec, model, self.objective.num_outputs, self.past_spec)
+        self.network = network_of(snapshot.schema, self.task, *own)
         load_weights(self.network, version.weights())
         self.network.eval()
         seed = int(version.info.settings["train"]["seed"])
         strict = version.info.settings.get("ties") == "strict"  # versions from before the setting have none
-        self.loader = InputLoader(snapshot, features, model, seed, strict=strict)
         self.features = features
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
+        self._lock = threading.Lock()
+        self.loader = InputLoader(snapshot, features, model, seed, strict=strict)
+        self._know(self.default_as_of())
 
     @staticmethod
     def load(
@@ -191,8 +198,21 @@ class Predictor:
         """Scores and embeddings of snapshot rows [n] of the entity table, each as of its instant [n]."""
         visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
         seeds = Seeds(self.task.entity, rows, instants, visible)
+        loader = self._know(int(seeds.visible.max(initial=0)))
         with torch.inference_mode():
-            return self.loader.score(self.network, self.objective, seeds, progress)
+            return loader.score(self.network, self.objective, seeds, progress)
+
+    def _know(self, until_us: int) -> InputLoader:
+        """What reads all past labels that are known by an instant; made anew when there are more of them."""
+        spec = self.past_spec
+        if spec is None or isinstance(self.snapshot, LiveSnapshot):
+            return self.loader
+        with self._lock:
+            past = self.loader.past
+            if past is None or spec.later(past.until_us, until_us):
+                past = make_past(self.task, self.snapshot, spec, until_us, self.features.spec.storage)
+                self.loader = self.loader.with_past(past)
+            return self.loader
 
     def entity_rows(self, as_of_us: int | None) -> tuple[NDArray[np.int64], int]:
         """All rows of a snapshot that the query asks about at an instant, and the instant.

@@ -153,6 +153,23 @@ def make_labels(
     return labels
 
 
+def labels_at(task: Task, tables: Tables, anchors: Sequence[int]) -> tuple[Int64s, Int64s, pa.Array]:
+    """Labels of instants of one's own choice, by instant and then by row.
+
+    Returns:
+        [n] each: rows of the entity table, instants, and targets: text of the class, or a number.
+    """
+    table = pa.concat_tables(make_blocks(Plan(task, tables, tuple(anchors)))) if anchors else None
+    if table is None or not table.num_rows:
+        return np.empty(0, np.int64), np.empty(0, np.int64), pa.nulls(0, pa.string())
+    found = encode(task, table["target"])
+    targets = pa.array(found.target)
+    if found.classes:
+        targets = pa.array(found.classes).take(pa.array(found.target.astype(np.int64)))
+    rows, instants = (table[name].to_numpy().astype(np.int64, copy=False) for name in ("row", "as_of_us"))
+    return rows, instants, targets
+
+
 def labels_of(task: Task, found: Encoded, table: LabelTable, split: SplitSettings) -> Labels:
     """Put labels together, without those that no split takes and without rankings of nothing."""
     labels = Labels(

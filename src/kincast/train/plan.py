@@ -271,7 +271,7 @@ def _cost(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared, seeds:
         begun = time.perf_counter()
         batch = sampler.sample(part)
         sampled = time.perf_counter()
-        inputs = make_inputs(batch, prepared.features)
+        inputs = make_inputs(batch, prepared.features.tables)
         gathered = time.perf_counter()
         loss = prepared.objective.loss(network(inputs).outputs, torch.from_numpy(target[start : start + size]))
         optimizer.zero_grad(set_to_none=True)

@@ -19,13 +19,14 @@ from kincast.errors import DataError, TrainError
 from kincast.feature.fit import fit_features
 from kincast.feature.store import FeatureStore, open_features
 from kincast.graph.snapshot import Snapshot
-from kincast.model.network import Network
+from kincast.model.network import Network, network_of
 from kincast.model.objective import Objective, fit_objective
+from kincast.model.past import Past, fit_past, make_past
 from kincast.model.score import InputLoader
 from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
 from kincast.project import Project, TaskSettings
-from kincast.query.compile import compile_task
+from kincast.query.compile import compile_task, length_of
 from kincast.query.labels import Labels, task_labels
 from kincast.query.print import print_node
 from kincast.query.task import Task
@@ -53,12 +54,14 @@ class Prepared:
         labels: of all splits.
         features: encoded, with statistics of the training period.
         objective: fitted on the training labels.
+        past: labels that the network reads as facts; None without.
     """
 
     task: Task
     labels: Labels
     features: FeatureStore
     objective: Objective
+    past: Past | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ def train_task(
     features = {
         "spec": prepared.features.spec.as_dict(),
         "objective": prepared.objective.as_dict(),
+        "past": None if prepared.past is None else prepared.past.spec.as_dict(),
         "epochs": fit.epochs,
     }
     weights = {n: tensor.numpy() for n, tensor in fit.weights.items()}
@@ -146,7 +150,20 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     folder, readahead = project.work / "features", project.features.readahead
     features = open_features(snapshot, spec, folder, progress, readahead=readahead)
     objective = fit_objective(task.kind, train.target, len(labels.classes), class_weights=settings.train.class_weights)
-    return Prepared(task, labels, features, objective)
+    return Prepared(task, labels, features, objective, past_of(settings, task, labels, snapshot, features))
+
+
+def past_of(
+    settings: TaskSettings, task: Task, labels: Labels, snapshot: Snapshot, features: FeatureStore
+) -> Past | None:
+    """The past labels that the network of a task reads; those of a table of the user's cannot be made anew."""
+    if settings.labels is not None or task.window is None:
+        return None
+    step = settings.split.step or length_of(task.window)
+    spec = fit_past(task, labels, step, settings.model.past_labels)
+    if spec is None:
+        return None
+    return make_past(task, snapshot, spec, int(labels.visible_us.max()), features.spec.storage)
 
 
 def labels_of(project: Project, name: str, task: Task, snapshot: Snapshot, progress: Progress = silent) -> Labels:
@@ -185,14 +202,16 @@ def fit_network(
 def new_network(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) -> Network:
     """A network with the weights that the run's seed gives."""
     torch.manual_seed(settings.train.seed)
-    spec = prepared.features.spec
-    return Network(snapshot.schema, spec, settings.model, prepared.objective.num_outputs)
+    spec, past = prepared.features.spec, None if prepared.past is None else prepared.past.spec
+    num_outputs = prepared.objective.num_outputs
+    return network_of(snapshot.schema, prepared.task, spec, settings.model, num_outputs, past)
 
 
 def new_loader(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) -> InputLoader:
     """What turns the task's seeds into inputs."""
     plan = settings.train
-    return InputLoader(snapshot, prepared.features, settings.model, plan.seed, plan.num_threads, settings.strict)
+    own = (plan.seed, plan.num_threads, settings.strict, prepared.past)
+    return InputLoader(snapshot, prepared.features, settings.model, *own)
 
 
 def examples(labels: Labels) -> Examples:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from kincast.clock import add
-from kincast.graph.snapshot import Snapshot
 from kincast.project import SplitSettings
 from kincast.query.labels import Labels
 from kincast.query.task import Task
+from kincast.sample.arrays import Graph
 from kincast.sample.audit.subject import Draw, Edges, Facts, Nodes, Outcomes
 from kincast.sample.batch import Batch
-from kincast.schema import SemanticType, Table
+from kincast.schema import Schema, SemanticType, Table
+
+
+class Database(Graph, Protocol):
+    """A graph of tables whose values can be read, such as a ``Snapshot``."""
+
+    @property
+    def schema(self) -> Schema: ...
+    def columns(self, table: str, names: Sequence[str]) -> pa.Table: ...
+
 
 BY_CHANCE = ("random", "random_link", "manual")
 
 
-def facts_of(snapshot: Snapshot, inputs: Mapping[str, Sequence[str]] | None = None) -> dict[str, Facts]:
+def facts_of(snapshot: Database, inputs: Mapping[str, Sequence[str]] | None = None) -> dict[str, Facts]:
     """The tables of a snapshot as an audit takes them.
 
     Args:
@@ -82,7 +93,7 @@ def draw_of(batch: Batch) -> Draw:
     return Draw(batch.seeds.table, batch.seeds.rows, batch.seeds.visible, nodes, tuple(edges))
 
 
-def _readable(table: Table, snapshot: Snapshot) -> tuple[str, ...]:
+def _readable(table: Table, snapshot: Database) -> tuple[str, ...]:
     """Columns that could be features."""
     time = table.time
     own = {*table.key, table.end_time, time.column if time else None, time.clock if time else None}

@@ -1,0 +1,214 @@
+"""Past: labels that were known at an instant, as rows of the graph, so that a network reads them like any other fact.
+
+A label is a fact of its own: it is known from the end of its window on. So the past labels of a task are one more
+table, whose rows have that end as their time and refer to the entity; the sampler's rule of time does the rest, for the
+entity itself and for whatever is linked to it. They are made at instants a step apart, counted from one that belongs to
+the version: which labels are known at an instant does not depend on how far the data reach beyond it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kincast.clock import Span, add
+from kincast.feature.encode import encode_rows
+from kincast.feature.spec import Categorical, FeatureSpec, TableSpec, table_spec
+from kincast.feature.statistic import Numbers
+from kincast.feature.store import HeldWords, TableFeatures
+from kincast.graph.csr import reverse_link, row_type
+from kincast.graph.snapshot import Rows, Snapshot, SnapshotLink, SnapshotTable
+from kincast.project import FeatureStorage, ModelSettings
+from kincast.query.anchors import MAX_ANCHORS, time_range
+from kincast.query.labels import Labels, labels_at
+from kincast.query.task import Task, TaskKind
+from kincast.sample.edge import edge_types
+from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
+
+PAST_TABLE = "past labels"
+_TARGET, _KNOWN = "label", "known"
+_KINDS = (TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.REGRESSION)
+
+Int64s = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PastSpec:
+    """Which past labels a version reads.
+
+    Attributes:
+        inputs: how a label becomes numbers.
+        anchor_us: one of the instants they are made at.
+        step: from one instant to the next.
+        end: from an instant to when its labels are known.
+        most: labels that are read of one row.
+    """
+
+    inputs: TableSpec
+    anchor_us: int
+    step: Span
+    end: Span
+    most: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; ``from_dict`` reads them back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> PastSpec:
+        """Inverse of ``as_dict``."""
+        step, end = Span(**values["step"]), Span(**values["end"])
+        return PastSpec(table_spec(values["inputs"]), int(values["anchor_us"]), step, end, int(values["most"]))
+
+    def schema(self, schema: Schema, entity: str) -> Schema:
+        """The schema with the table of past labels."""
+        key = schema.table(entity).key
+        columns = [replace(schema.table(entity).column(name), type=SemanticType.ID) for name in key]
+        columns.append(Column(_KNOWN, SemanticType.TIMESTAMP, "TIMESTAMP"))
+        columns.append(Column(_TARGET, SemanticType.NUMERICAL, "DOUBLE"))
+        table = Table(PAST_TABLE, tuple(columns), (), RowTime(column=_KNOWN))
+        return Schema((*schema, table), (*schema.links, Link(PAST_TABLE, key, entity, key)))
+
+    def features(self, spec: FeatureSpec) -> FeatureSpec:
+        """The inputs of all tables, this one included."""
+        return replace(spec, tables=(*spec.tables, self.inputs))
+
+    def settings(self, settings: ModelSettings, schema: Schema, entity: str) -> ModelSettings:
+        """The settings with how many past labels are read: the newest, and nothing is looked for from there."""
+        forth, back = edge_types(self.schema(schema, entity))[-2:]
+        hops = settings.num_hops
+        overrides = {**settings.fanout_overrides, back.name: (self.most,) * hops, forth.name: (0,) * hops}
+        return settings.model_copy(update={"fanout_overrides": overrides})
+
+    def anchors(self, first_us: int, until_us: int) -> tuple[int, ...]:
+        """Instants, ascending, from the first fact on, whose labels are known by then: the newest 5,000 at most."""
+        found: list[int] = []
+        number = (until_us - self.anchor_us) // max(self.step.approx_us, 1) + 2
+        while len(found) < MAX_ANCHORS:
+            instant = add(self.anchor_us, self.step * number)
+            number -= 1
+            if instant < first_us:
+                break
+            if add(instant, self.end) <= until_us:
+                found.append(instant)
+        return tuple(reversed(found))
+
+    def later(self, known_us: int, until_us: int) -> bool:
+        """Whether labels become known after one instant and up to another."""
+        return any(add(anchor, self.end) > known_us for anchor in self.anchors(add(known_us, -self.end), until_us))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Past labels of a snapshot.
+
+    Attributes:
+        spec: which.
+        until_us: those known by then are there.
+        entity: the entity table.
+        rows: [n] int64 of the entity table.
+        known_us: [n] int64 ascending.
+        targets: [n] text of the class, or a number.
+        words: [n, width] uint64 records of their inputs.
+        storage: of the numbers.
+    """
+
+    spec: PastSpec
+    until_us: int
+    entity: str
+    rows: Int64s
+    known_us: Int64s
+    targets: pa.Array
+    words: NDArray[np.uint64]
+    storage: FeatureStorage
+
+    @property
+    def features(self) -> TableFeatures:
+        """The inputs of the labels."""
+        return TableFeatures(self.spec.inputs, self.storage, HeldWords(self.words))
+
+    def graph(self, snapshot: Any) -> PastGraph:
+        """A snapshot with the labels as one more table."""
+        entity = snapshot.tables[self.entity]
+        schema = self.spec.schema(snapshot.schema, self.entity)
+        rows = np.where(self.rows < entity.num_rows, self.rows, -1)
+        if entity.versions is not None:
+            rows = np.where(rows >= 0, entity.versions.forward[rows], -1)
+        narrow = row_type(entity.num_rows) is np.int32
+        forward: Rows = rows.astype(np.int32) if narrow else rows.astype(np.int64)
+        link = SnapshotLink(schema.links[-1], forward, *reverse_link(forward, entity.num_rows))
+        table = SnapshotTable(PAST_TABLE, len(forward), self.known_us, None)
+        return PastGraph(schema, {**snapshot.tables, PAST_TABLE: table}, (*snapshot.links, link), snapshot, self)
+
+
+@dataclass(frozen=True, slots=True)
+class PastGraph:
+    """A snapshot with past labels, as a sampler reads it."""
+
+    schema: Schema
+    tables: Mapping[str, SnapshotTable]
+    links: tuple[SnapshotLink, ...]
+    snapshot: Snapshot
+    past: Past
+
+    def columns(self, table: str, names: Sequence[str]) -> pa.Table:
+        """Columns of all rows of a table, in the order of the rows."""
+        if table != PAST_TABLE:
+            return self.snapshot.columns(table, names)
+        known = pa.array(self.past.known_us).cast(pa.timestamp("us"))
+        found = self.snapshot.keys_of(self.past.entity, self.past.rows).append_column(_KNOWN, known)
+        return found.append_column(_TARGET, self.past.targets).select(list(names))
+
+
+def fit_past(task: Task, labels: Labels, step: Span, most: int) -> PastSpec | None:
+    """Which past labels to read, with statistics of the training labels.
+
+    Args:
+        task: what is predicted.
+        labels: made by its query, of all splits.
+        step: from one instant to the next.
+        most: labels that are read of one row; 0 reads none.
+
+    Returns:
+        None where there are none: nothing is to be read, the target is no event of a window, or of a kind whose
+        labels are lists.
+    """
+    if not most or task.window is None or task.kind not in _KINDS:
+        return None
+    inputs = TableSpec(PAST_TABLE, calendar=True)
+    if task.kind is TaskKind.REGRESSION:
+        numbers = Numbers()
+        numbers.fold(labels.of(0).target[:, None])
+        found = numbers.numeric(_TARGET)
+        inputs = replace(inputs, numeric=() if found is None else (found,))
+    else:
+        inputs = replace(inputs, categorical=(Categorical(_TARGET, labels.classes),))
+    return PastSpec(inputs, int(labels.as_of_us.max()), step, task.window[1], most)
+
+
+def make_past(task: Task, snapshot: Snapshot, spec: PastSpec, until_us: int, storage: FeatureStorage) -> Past:
+    """Make the labels that are known by an instant.
+
+    Args:
+        task: what is predicted.
+        snapshot: the rows.
+        spec: which labels.
+        until_us: the instant.
+        storage: of the numbers.
+    """
+    with snapshot.open_tables() as tables:
+        anchors = spec.anchors(time_range(tables, task.fact_tables)[0], until_us)
+        rows, instants, targets = labels_at(task, tables, anchors)
+    known = {instant: add(instant, spec.end) for instant in anchors}
+    known_us = np.array([known[instant] for instant in instants.tolist()], np.int64)
+    order = np.lexsort((rows, known_us))
+    rows, known_us = rows[order], known_us[order]
+    targets = targets.take(pa.array(order))
+    records = encode_rows(pa.table({_TARGET: targets}), spec.inputs, known_us, storage)
+    words = records.view(np.uint64).reshape(len(records), -1)
+    return Past(spec, until_us, task.entity, rows, known_us, targets, words, storage)
