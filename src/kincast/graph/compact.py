@@ -37,8 +37,9 @@ from kincast.graph.delta import (
 from kincast.graph.judge import RULE_COLUMN, Judge, foreign_sql, text_sql
 from kincast.graph.manifest import Manifest
 from kincast.graph.open import open_snapshot
+from kincast.graph.slots import read_digests
 from kincast.graph.snapshot import Snapshot
-from kincast.graph.state import OLDEST, PRESENT, UNTOUCHED, Folded, State, typed_schema
+from kincast.graph.state import PRESENT, UNTOUCHED, Folded, State, typed_schema
 from kincast.progress import Progress, silent
 from kincast.schema import Schema, Table
 from kincast.source.base import BATCH_ROWS, literal, quote
@@ -171,19 +172,8 @@ def folded_record(root: Path, base: Snapshot) -> int:
 
 def folded_changes(state: State) -> dict[str, pa.Table]:
     """Table → key, sequence and content of every key that was ever changed."""
-    found = {}
-    for name, table in state.tables.items():
-        keys = np.array(list(table.slots), "S32")
-        changed = table.sequence.values > OLDEST
-        if changed.any():
-            found[name] = pa.table(
-                {
-                    "key": pa.array(keys[changed].astype(str), pa.string()),
-                    "sequence": pa.array(table.sequence.values[changed], pa.int64()),
-                    "content": pa.array(table.content.values[changed].astype(str), pa.string()),
-                }
-            )
-    return found
+    found = {name: table.remembered() for name, table in state.tables.items()}
+    return {name: changes for name, changes in found.items() if changes.num_rows}
 
 
 def save_folded(root: Path, id: str, folded: Folded) -> None:
@@ -336,11 +326,9 @@ class MergedSource:
         if not table.key:
             return judged.rows
         state = self._state.tables[table.name]
-        changed = [
-            key is not None and key in state.slots and bool(state.standing.values[state.slots[key]] != UNTOUCHED)
-            for key in judged.keys.to_pylist()
-        ]
-        return judged.rows.filter(pa.array([not one for one in changed], pa.bool_()))
+        slots = state.slots.find(read_digests(judged.keys))
+        changed = np.append(state.standing.values, UNTOUCHED)[slots] != UNTOUCHED  # the last for keys never heard of
+        return judged.rows.filter(pa.array(~changed))
 
 
 def _one_of(parts: list[str], keys: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from kincast.graph.judge import NO_TIME_US
 from kincast.graph.key import KeyIndex
 from kincast.graph.order import RowOrder
 from kincast.graph.snapshot import SnapshotLink
-from kincast.graph.state import State
+from kincast.graph.state import PRESENT, State
 from kincast.schema import Link, Table
 from kincast.source.change import Int64s
 
@@ -277,7 +277,8 @@ class ViewMaker:
         self, table: Table, tables: Mapping[str, LiveTable], live_rows: Mapping[str, Int64s]
     ) -> tuple[LiveTable, Int64s]:
         state, base = self._state.tables[table.name], self._base.tables[table.name]
-        arrivals = state.present()
+        arrivals = state.arrival.values[state.standing.values == PRESENT]
+        arrivals = arrivals[~state.rejected.values[arrivals]]
         time_us = self._times(table, arrivals, tables, live_rows)
         if table.time is not None:
             arrivals, time_us = arrivals[time_us != NO_TIME_US], time_us[time_us != NO_TIME_US]

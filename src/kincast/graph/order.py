@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kincast.graph.growing import Growing
 from kincast.graph.snapshot import Snapshot
-from kincast.graph.state import Growing, TableState
+from kincast.graph.state import TableState
 from kincast.source.base import quote
 from kincast.source.change import Int64s
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from kincast.compile import compiled
 from kincast.errors import ProjectError
-from kincast.graph.judge import Judge, Judged, foreign_sql, text_sql
+from kincast.graph.growing import Growing
+from kincast.graph.judge import Judge, Judged, foreign_sql, text_sql, whole
+from kincast.graph.slots import LAST, Digests, Slots, read_digests, write_digests
 from kincast.graph.snapshot import Snapshot
 from kincast.schema import Schema
 from kincast.source.base import quote
@@ -27,41 +29,7 @@ UNTOUCHED, PRESENT, DELETED = 0, 1, 2
 OLDEST = np.iinfo(np.int64).min
 WANTED = "_kincast_wanted"
 _NOT_LOOKED_UP = -2
-_FEW_CHUNKS = 64
-
-
-class Growing:
-    """An array that grows at its end.
-
-    What was read of it stays as it was, unless it is written on.
-
-    Args:
-        dtype: of its values.
-        width: of its rows; one-dimensional when None.
-    """
-
-    def __init__(self, dtype: Any, width: int | None = None) -> None:
-        self._values: NDArray[Any] = np.empty(16 if width is None else (16, width), dtype)
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    @property
-    def values(self) -> NDArray[Any]:
-        """[n] the values so far; writing on them changes them."""
-        return self._values[: self._size]
-
-    def extend(self, values: Any, num: int | None = None) -> None:
-        """Add values, or ``num`` times one value."""
-        num = len(values) if num is None else num
-        size = self._size + num
-        if size > len(self._values):
-            grown = np.empty((max(size, 2 * len(self._values)), *self._values.shape[1:]), self._values.dtype)
-            grown[: self._size] = self.values
-            self._values = grown
-        self._values[self._size : size] = values
-        self._size = size
+_SETTLED_ROWS = 1 << 18
 
 
 class TableState:
@@ -69,41 +37,49 @@ class TableState:
 
     A *slot* is a key that was heard of: changed, or named by a foreign key. An *arrival* is a row that came.
 
+    Args:
+        base: the snapshot.
+        name: of the table.
+        judge: tells contents apart.
+
     Attributes:
         name: of the table.
-        slots: key text → slot.
+        slots: digest of a key → slot.
         sequence: [slots] int64 of the change that holds; ``OLDEST`` before any.
-        content: [slots] bytes of the change that holds, settling equal sequences.
         standing: [slots] int8 UNTOUCHED, PRESENT or DELETED.
         arrival: [slots] int64 arrival that holds the row; -1 for none.
         base_row: [slots] int64 row of the key in the base; -1 for none.
+        died: [k] int64 slots whose row of the base was updated or deleted, in the order in which that happened.
         time_us, end_us: [arrivals] int64 own time and end, as in ``Judged``.
         rejected: [arrivals] bool a rule rejects the row.
         slot: [arrivals] int64 its key's slot.
         foreign: link index → [arrivals] int64 slot that its foreign key names in the target's state; -1 for null.
     """
 
-    def __init__(self, base: Snapshot, name: str) -> None:
+    def __init__(self, base: Snapshot, name: str, judge: Judge) -> None:
         self.name = name
-        self._base = base
+        self._base, self._judge = base, judge
         self._keyed = bool(base.schema.table(name).key)
-        self.slots: dict[str, int] = {}
-        self.sequence, self.content = Growing(np.int64), Growing("S32")
+        self.slots = Slots()
+        self.sequence = Growing(np.int64)
+        # Of the change that holds: the arrival whose content settles equal sequences, or -1 and the content itself.
+        self._content_of, self._content = Growing(np.int64), Growing(np.uint64, 2)
         self.standing, self.arrival, self.base_row = Growing(np.int8), Growing(np.int64), Growing(np.int64)
+        self.died = Growing(np.int64)
         self.time_us, self.end_us = Growing(np.int64), Growing(np.int64)
         self.rejected, self.slot = Growing(np.bool_), Growing(np.int64)
         links = enumerate(base.schema.links)
         self.foreign = {index: Growing(np.int64) for index, link in links if link.table == name}
         self._chunks: list[pa.Table] = []
 
-    def intern(self, keys: Sequence[str], columns: pa.Table | None) -> Int64s:
+    def intern(self, keys: pa.Array, columns: pa.Table | None) -> Int64s:
         """[n] int64 slot of each key, made where it is new.
 
         Args:
             keys: [n] key texts.
             columns: the typed key columns, row for row; None where keys are ids.
         """
-        slots = self._slots_of(keys)
+        slots = self._slots_of(read_digests(keys))
         unsure = np.flatnonzero(self.base_row.values[slots] == _NOT_LOOKED_UP)
         if len(unsure):
             found: Int64s = np.full(len(unsure), -1, np.int64)
@@ -112,26 +88,36 @@ class TableState:
             self.base_row.values[slots[unsure]] = found
         return slots
 
-    def _slots_of(self, keys: Sequence[str]) -> Int64s:
-        slots = np.fromiter(map(self.slots.get, keys, repeat(-1)), np.int64, len(keys))
+    def _slots_of(self, digests: Digests) -> Int64s:
         known = len(self.slots)
-        for place in np.flatnonzero(slots < 0).tolist():
-            slots[place] = self.slots.setdefault(keys[place], len(self.slots))
-        self._make(len(self.slots) - known)
-        return slots
-
-    def _make(self, num: int) -> None:
+        slots = self.slots.intern(digests)
+        num = len(self.slots) - known
         self.sequence.extend(OLDEST, num)
-        self.content.extend(b"", num)
+        self._content_of.extend(-1, num)
+        self._content.extend(0, num)
         self.standing.extend(UNTOUCHED, num)
         self.arrival.extend(-1, num)
         self.base_row.extend(_NOT_LOOKED_UP, num)
+        return slots
 
-    def remember(self, keys: Sequence[str], sequence: Int64s, content: NDArray[np.bytes_]) -> None:
-        """Take over which changes of which keys the base has in it already."""
-        slots = self._slots_of(keys)
-        self.sequence.values[slots] = sequence
-        self.content.values[slots] = content
+    def remember(self, changes: pa.Table) -> None:
+        """Take over which changes of which keys the base has in it already: ``key``, ``sequence`` and ``content``."""
+        slots = self._slots_of(read_digests(whole(changes.column("key"))))
+        self.sequence.values[slots] = changes.column("sequence").to_numpy()
+        self._content.values[slots] = read_digests(whole(changes.column("content")))
+        self._content_of.values[slots] = -1
+
+    def remembered(self) -> pa.Table:
+        """What ``remember`` takes over: of every key that was ever changed."""
+        changed = np.flatnonzero(self.sequence.values > OLDEST)
+        self._settle(changed)
+        return pa.table(
+            {
+                "key": write_digests(self.slots.digests[changed]),
+                "sequence": pa.array(self.sequence.values[changed], pa.int64()),
+                "content": write_digests(self._content.values[changed]),
+            }
+        )
 
     def add(self, judged: Judged, slots: Int64s, chosen: Int64s, foreign: Mapping[int, Int64s]) -> None:
         """Let each change hold where it is newer than what does.
@@ -144,17 +130,42 @@ class TableState:
         """
         first = self._arrive(judged, slots, chosen, foreign)
         sequence = np.asarray(judged.changes.sequence[chosen], np.int64)
-        content = np.array(judged.contents.take(pa.array(chosen)).to_pylist(), "S32")
-        winners = _newest(slots, sequence, content)
-        held = slots[winners]
-        newer = sequence[winners] > self.sequence.values[held]
-        newer |= (sequence[winners] == self.sequence.values[held]) & (content[winners] > self.content.values[held])
-        winners, held = winners[newer], held[newer]
-        deleted = judged.changes.deleted[chosen][winners]
-        self.sequence.values[held] = sequence[winners]
-        self.content.values[held] = content[winners]
-        self.standing.values[held] = np.where(deleted, DELETED, PRESENT)
-        self.arrival.values[held] = np.where(deleted, -1, first + winners)
+        deleted = np.asarray(judged.changes.deleted[chosen], np.bool_)
+        tied, died = np.empty(len(slots), np.int64), np.empty(len(slots), np.int64)
+        held = (self.sequence.values, self.standing.values, self.arrival.values, self.base_row.values)
+        contents = (self._content_of.values, self._content.values)
+        num_tied, num_died = _hold_newer(slots, sequence, deleted, first, held, contents, tied, died)
+        self.died.extend(died[:num_died])
+        self._settle_ties(tied[:num_tied], slots, sequence, deleted, first)
+
+    def _settle_ties(
+        self, tied: Int64s, slots: Int64s, sequence: Int64s, deleted: NDArray[np.bool_], first: int
+    ) -> None:
+        """Of changes of equal sequence, let a deletion hold, else the one whose content has the larger digest."""
+        tied = tied[sequence[tied] == self.sequence.values[slots[tied]]]
+        if not len(tied):
+            return
+        self._settle(np.unique(slots[tied]))
+        mine: Digests = np.full((len(tied), 2), LAST, np.uint64)
+        kept = np.flatnonzero(~deleted[tied])
+        mine[kept] = self._contents(first + tied[kept])
+        held = (self._content.values, self.standing.values, self.arrival.values, self.base_row.values)
+        died = np.empty(len(tied), np.int64)
+        self.died.extend(died[: _hold_larger(slots[tied], deleted[tied], first + tied, mine, held, died)])
+
+    def _settle(self, slots: Int64s) -> None:
+        """Work out the contents of the changes that hold those keys, each once."""
+        arrivals = self._content_of.values[slots]
+        open_ = np.flatnonzero(arrivals >= 0)
+        for begin in range(0, len(open_), _SETTLED_ROWS):
+            part = open_[begin : begin + _SETTLED_ROWS]
+            self._content.values[slots[part]] = self._contents(arrivals[part])
+        self._content_of.values[slots] = -1
+
+    def _contents(self, arrivals: Int64s) -> Digests:
+        if not len(arrivals):
+            return np.empty((0, 2), np.uint64)
+        return read_digests(self._judge.contents(self.name, self.rows(arrivals)))
 
     def hold(self, judged: Judged, slots: Int64s, chosen: Int64s, foreign: Mapping[int, Int64s]) -> None:
         """Let rows of the base itself hold where no change since does; arguments as ``add``."""
@@ -162,11 +173,13 @@ class TableState:
         held = self.standing.values[slots] == UNTOUCHED
         self.standing.values[slots[held]] = PRESENT
         self.arrival.values[slots[held]] = arrivals[held]
+        self.died.extend(np.unique(slots[held]))
 
     def _arrive(self, judged: Judged, slots: Int64s, chosen: Int64s, foreign: Mapping[int, Int64s]) -> int:
         """Keep rows; returns the first one's arrival."""
         first = len(self.slot)
-        self._chunks.append(judged.rows.take(pa.array(chosen)) if len(chosen) < len(judged) else judged.rows)
+        if len(chosen):
+            self._keep(_taken(judged.rows, chosen))
         self.slot.extend(slots)
         self.time_us.extend(judged.time_us[chosen])
         self.end_us.extend(judged.end_us[chosen])
@@ -175,23 +188,23 @@ class TableState:
             self.foreign[index].extend(named)
         return first
 
+    def _keep(self, rows: pa.Table) -> None:
+        """Add a chunk of rows; each is at least twice as long as the one behind it, so that they stay few."""
+        joined = [rows]
+        while self._chunks and len(self._chunks[-1]) < 2 * sum(map(len, joined)):
+            joined.insert(0, self._chunks.pop())
+        self._chunks.append(pa.concat_tables(joined).combine_chunks() if len(joined) > 1 else rows)
+
     def rows(self, arrivals: Int64s) -> pa.Table:
         """The typed rows of arrivals, in their order."""
-        if len(self._chunks) > _FEW_CHUNKS:
-            self._chunks = [pa.concat_tables(self._chunks).combine_chunks()]
         if not self._chunks:
             columns = self._base.schema.table(self.name).columns
             return pa.table({column.name: pa.nulls(0) for column in columns})
         return pa.concat_tables(self._chunks).take(pa.array(arrivals))
 
-    def present(self) -> Int64s:
-        """[n] int64 arrivals that hold a key now and that no rule rejects."""
-        arrivals: Int64s = self.arrival.values[self.standing.values == PRESENT]
-        return np.asarray(arrivals[~self.rejected.values[arrivals]], np.int64)
-
     def dead(self) -> Int64s:
         """[n] int64 rows of the base that were updated or deleted, ascending."""
-        rows: Int64s = self.base_row.values[self.standing.values != UNTOUCHED]
+        rows: Int64s = self.base_row.values[self.died.values]
         return np.sort(rows[rows >= 0])
 
 
@@ -226,13 +239,11 @@ class State:
             raise ProjectError("tables of versions cannot be live", where=", ".join(versioned), hint=hint)
         self.base = base
         self.schema: Schema = base.schema
-        self.tables = {table.name: TableState(base, table.name) for table in base.schema}
         self._judge = Judge(base.schema)
         self._typed = Judge(typed_schema(base.schema))
+        self.tables = {table.name: TableState(base, table.name, self._judge) for table in base.schema}
         for name, changes in (folded.changes if folded else {}).items():
-            columns = changes.to_pydict()
-            sequence = np.array(columns["sequence"], np.int64)
-            self.tables[name].remember(columns["key"], sequence, np.array(columns["content"], "S32"))
+            self.tables[name].remember(changes)
         self.dangling = self._find_dangling()
         self._take_waiting()
 
@@ -273,23 +284,21 @@ class State:
     def _interned(self, judged: Judged) -> tuple[Int64s, Int64s, dict[int, Int64s]]:
         """Slots of the changes whose key can be read, their positions, and the slots their foreign keys name."""
         table = self.schema.table(judged.changes.table)
-        chosen = np.flatnonzero(pc.is_valid(judged.keys).to_numpy(zero_copy_only=False))
-        index = pa.array(chosen)
-        columns = judged.rows.select(list(table.key)).take(index) if table.key else None
-        slots = self.tables[table.name].intern(judged.keys.take(index).to_pylist(), columns)
+        chosen = _where_valid(judged.keys)
+        columns = _taken(judged.rows.select(list(table.key)), chosen) if table.key else None
+        slots = self.tables[table.name].intern(_taken(judged.keys, chosen), columns)
         foreign = {}
         for link, (keys, key_columns) in judged.foreign.items():
-            foreign[link] = self._named(link, keys.take(index), key_columns.take(index))
+            foreign[link] = self._named(link, _taken(keys, chosen), _taken(key_columns, chosen))
         return slots, chosen, foreign
 
     def _named(self, link: int, keys: pa.Array, columns: pa.Table) -> Int64s:
         """[n] int64 slots in the target's state of the keys that rows name; -1 where they name none."""
-        valid = np.flatnonzero(pc.is_valid(keys).to_numpy(zero_copy_only=False))
+        valid = _where_valid(keys)
         named: Int64s = np.full(len(keys), -1, np.int64)
         target = self.tables[self.schema.links[link].target]
         if len(valid):
-            index = pa.array(valid)
-            named[valid] = target.intern(keys.take(index).to_pylist(), columns.take(index))
+            named[valid] = target.intern(_taken(keys, valid), _taken(columns, valid))
         return named
 
     def _find_dangling(self) -> dict[int, tuple[Int64s, Int64s]]:
@@ -313,9 +322,7 @@ class State:
             sql = f"SELECT {text_sql(parts)} AS named, _row, {columns} FROM {quote(link.table)} "
             sql += f"SEMI JOIN {WANTED} ON _row = wanted WHERE named IS NOT NULL ORDER BY _row"
             values = connection.sql(sql).to_arrow_table()
-        keys = values.column("named").combine_chunks()
-        keys = pa.concat_arrays(keys.chunks) if isinstance(keys, pa.ChunkedArray) else keys
-        return keys, values.select(list(link.target_columns)), values.column("_row").to_numpy()
+        return whole(values.column("named")), values.select(list(link.target_columns)), values.column("_row").to_numpy()
 
     def _take_waiting(self) -> None:
         """Let the rows that the base rejected because their parent was not there wait for it."""
@@ -350,6 +357,18 @@ def typed_schema(schema: Schema) -> Schema:
     return Schema(tables, schema.links)
 
 
+def _where_valid(keys: pa.Array) -> Int64s:
+    """[k] int64 positions that are not null."""
+    if not keys.null_count:
+        return np.arange(len(keys))
+    return np.flatnonzero(pc.is_valid(keys).to_numpy(zero_copy_only=False))
+
+
+def _taken(values: Any, chosen: Int64s) -> Any:
+    """An array or a table at ascending positions; itself where those are all."""
+    return values if len(chosen) == len(values) else values.take(pa.array(chosen))
+
+
 def key_values(columns: pa.Table) -> Any:
     """Key columns as ``Snapshot.rows_of`` takes them: an array of whole numbers, a list, or tuples."""
     if columns.num_columns == 1:
@@ -360,13 +379,48 @@ def key_values(columns: pa.Table) -> Any:
     return list(zip(*(column.to_pylist() for column in columns.columns), strict=True))
 
 
-def _newest(slots: Int64s, sequence: Int64s, content: NDArray[np.bytes_]) -> Int64s:
-    """Positions of each slot's newest change: the largest sequence, and of those the largest content."""
-    if not len(slots):
-        return slots
-    order = np.lexsort((sequence, slots))
-    ordered, numbers = slots[order], sequence[order]
-    if ((ordered[1:] == ordered[:-1]) & (numbers[1:] == numbers[:-1])).any():
-        order = np.lexsort((content, sequence, slots))
-        ordered = slots[order]
-    return np.asarray(order[np.append(ordered[1:] != ordered[:-1], True)], np.int64)
+@compiled
+def _hold_newer(slots, sequence, deleted, first, held, contents, tied, died):  # type: ignore[no-untyped-def]
+    """Let changes of larger sequences hold; returns how many were as new as what held, and how many slots died.
+
+    ``tied`` and ``died`` [n] int64 are written: positions of changes, and slots.
+    """
+    held_sequence, standing, arrival, base_row = held
+    content_of, content = contents
+    num_tied = num_died = 0
+    for i in range(slots.shape[0]):
+        slot = slots[i]
+        if sequence[i] < held_sequence[slot]:
+            continue
+        if sequence[i] == held_sequence[slot]:
+            tied[num_tied] = i
+            num_tied += 1
+            continue
+        if standing[slot] == UNTOUCHED and base_row[slot] >= 0:
+            died[num_died] = slot
+            num_died += 1
+        held_sequence[slot] = sequence[i]
+        if deleted[i]:
+            standing[slot], arrival[slot], content_of[slot] = DELETED, -1, -1
+            content[slot, 0] = content[slot, 1] = LAST
+        else:
+            standing[slot], arrival[slot], content_of[slot] = PRESENT, first + i, first + i
+    return num_tied, num_died
+
+
+@compiled
+def _hold_larger(slots, deleted, arrivals, mine, held, died):  # type: ignore[no-untyped-def]
+    """Let changes of equal sequences hold where their contents are larger; ``died`` as in ``_hold_newer``."""
+    content, standing, arrival, base_row = held
+    num_died = 0
+    for i in range(slots.shape[0]):
+        slot = slots[i]
+        if mine[i, 0] < content[slot, 0] or (mine[i, 0] == content[slot, 0] and mine[i, 1] <= content[slot, 1]):
+            continue
+        if standing[slot] == UNTOUCHED and base_row[slot] >= 0:
+            died[num_died] = slot
+            num_died += 1
+        content[slot, 0], content[slot, 1] = mine[i, 0], mine[i, 1]
+        standing[slot] = DELETED if deleted[i] else PRESENT
+        arrival[slot] = -1 if deleted[i] else arrivals[i]
+    return num_died
