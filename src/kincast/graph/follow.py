@@ -11,9 +11,10 @@ from kincast.errors import KincastError
 from kincast.graph.compact import apply_records, follow, read_folded
 from kincast.graph.delta import LogChangedError
 from kincast.graph.history import read_current
-from kincast.graph.live import LiveSnapshot, ViewMaker
+from kincast.graph.live import LiveSnapshot
 from kincast.graph.open import open_snapshot
 from kincast.graph.state import State
+from kincast.graph.view import ViewMaker
 
 INTERVAL_S = 0.2
 

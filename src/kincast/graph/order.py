@@ -6,7 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kincast.compile import compiled
 from kincast.graph.growing import Growing
+from kincast.graph.judge import NO_TIME_US
 from kincast.graph.snapshot import Snapshot
 from kincast.graph.state import TableState
 from kincast.source.base import quote
@@ -17,14 +19,19 @@ LIVE = "_kincast_live"
 
 
 class RowOrder:
-    """The order of a table's rows, by time and then by key (all columns where there is no key), as a build has it.
+    """The order of a table's live rows, by time and then by key (all columns where there is no key), as a build has it.
 
-    Where the rows stand among those of the base is worked out once for each arrival. Keys of whole numbers, dates and
-    instants are compared as numbers, all others by SQL.
+    It is renewed, not made anew: rows that are still there stay in their order, and those that came are put between
+    them. Keys of whole numbers, dates and instants are compared as numbers, all others by SQL.
 
     Args:
         base: the snapshot.
         state: of the table.
+
+    Attributes:
+        arrivals: [m] int64 the live rows in their order.
+        time_us: [m] int64 their times.
+        place: [m] int64 how many rows of the base come before each.
     """
 
     def __init__(self, base: Snapshot, state: TableState) -> None:
@@ -34,33 +41,56 @@ class RowOrder:
         self._base_keys: list[Int64s] | None = None
         if table.key:
             self._base_keys = _numbers(base.key_columns(state.name))
-        self._keys = [Growing(np.int64) for _ in self._base_keys or ()]
-        self._place, self._placed_at = Growing(np.int64), Growing(np.int64)
+        self._keys = Growing(np.int64, len(self._base_keys or ()))
+        self._is_in = Growing(np.bool_)  # by arrival
+        self.arrivals, self.time_us, self.place = (np.empty(0, np.int64) for _ in range(3))
 
-    def sort(self, arrivals: Int64s, time_us: Int64s) -> Int64s:
+    def renew(self, time_us: Int64s, times_move: bool) -> bool:
+        """Bring the order up to date; False when nothing has changed. What was read of it before stays as it was.
+
+        Args:
+            time_us: [arrivals] int64 the time that each has now; ``NO_TIME_US`` where it is no row yet.
+            times_move: arrivals that were looked at before may have another time now.
+        """
+        state, known = self._state, len(self._is_in)
+        self._is_in.extend(False, len(state.slot) - known)
+        self._read_keys(known)
+        held = (state.slot.values, state.arrival.values)
+        stays = np.empty(len(self.arrivals), np.bool_)
+        num_stay = _find_staying(self.arrivals, self.time_us, time_us, held, self._is_in.values, stays)
+        first = 0 if times_move else known
+        fresh = np.empty(len(state.slot) - first, np.int64)
+        fresh = fresh[: _find_fresh(first, time_us, held, state.rejected.values, self._is_in.values, fresh)]
+        if not len(fresh) and num_stay == len(stays):
+            return False
+        fresh = fresh[self._sorted(fresh, time_us[fresh])]
+        fresh_us = time_us[fresh]
+        merged = [np.empty(num_stay + len(fresh), np.int64) for _ in range(3)]
+        before, added = (self.arrivals, self.time_us, self.place), (fresh, fresh_us, self._find(fresh, fresh_us))
+        _merge(before, stays, added, self._keys.values, tuple(merged))
+        if self._base_keys is None:
+            self._settle(merged, fresh_us)
+        self.arrivals, self.time_us, self.place = merged
+        return True
+
+    def _settle(self, merged: list[Int64s], fresh_us: Int64s) -> None:
+        """Put the rows of those times in order that keys decide about."""
+        arrivals, time_us, _ = merged
+        tied = np.flatnonzero(_twins(time_us))
+        tied = tied[np.isin(time_us[tied], fresh_us)]
+        if len(tied):
+            order = tied[self._sort_tied(arrivals[tied], time_us[tied])]
+            for values in merged:
+                values[tied] = values[order]
+
+    def _sorted(self, arrivals: Int64s, time_us: Int64s) -> Int64s:
         """[n] int64 positions of the arrivals in their order, each having that time."""
         order = np.argsort(time_us, kind="stable")
-        ordered = time_us[order]
-        twin = np.zeros(len(order) + 1, np.bool_)
-        twin[1:-1] = ordered[1:] == ordered[:-1]
-        tied = np.flatnonzero(twin[1:] | twin[:-1])
+        tied = np.flatnonzero(_twins(time_us[order]))
         if len(tied):
             among = order[tied]
             order[tied] = among[self._sort_tied(arrivals[among], time_us[among])]
         return order
-
-    def places(self, arrivals: Int64s, time_us: Int64s) -> Int64s:
-        """[n] int64 how many rows of the base come before each arrival, having that time."""
-        fresh = len(self._state.slot) - len(self._place)
-        self._place.extend(-1, fresh)
-        self._placed_at.extend(0, fresh)
-        place, placed_at = self._place.values, self._placed_at.values
-        stale = np.flatnonzero((place[arrivals] < 0) | (placed_at[arrivals] != time_us))
-        if len(stale):
-            wanted = arrivals[stale]
-            place[wanted] = self._find(wanted, time_us[stale])
-            placed_at[wanted] = time_us[stale]
-        return place[arrivals]
 
     def _find(self, arrivals: Int64s, time_us: Int64s) -> Int64s:
         base_us = self._base.tables[self._state.name].time_us
@@ -72,8 +102,8 @@ class RowOrder:
             high = np.searchsorted(base_us, time_us, "right").astype(np.int64)
         tied = np.flatnonzero(low < high)
         if len(tied) and self._base_keys is not None:
-            keys = self._key_numbers(arrivals[tied])
-            low[tied] = lower_bounds(self._base_keys, keys, low[tied], high[tied])
+            keys = self._keys.values[arrivals[tied]]
+            low[tied] = lower_bounds(self._base_keys, list(keys.T), low[tied], high[tied])
         elif len(tied):
             low[tied] += self._find_by_sql(arrivals[tied], time_us[tied], low[tied], high[tied])
         return low
@@ -102,7 +132,7 @@ class RowOrder:
 
     def _sort_tied(self, arrivals: Int64s, time_us: Int64s) -> Int64s:
         if self._base_keys is not None:
-            return np.lexsort((*reversed(self._key_numbers(arrivals)), time_us))
+            return np.lexsort((*self._keys.values[arrivals].T[::-1], time_us))
         by = ", ".join(quote(f"k{i}") for i in range(len(self._by)))
         with self._base.open_tables() as tables, tables.connect() as connection:
             connection.register(LIVE, self._live(arrivals, time_us))
@@ -114,14 +144,80 @@ class RowOrder:
         rows = rows.rename_columns([f"k{i}" for i in range(len(self._by))])
         return rows.add_column(0, "live", pa.array(np.arange(len(arrivals)))).add_column(1, "time", pa.array(time_us))
 
-    def _key_numbers(self, arrivals: Int64s) -> list[Int64s]:
-        known = len(self._keys[0])
+    def _read_keys(self, known: int) -> None:
+        """Note the keys of the arrivals from that one on, where they are numbers."""
         fresh = np.arange(known, len(self._state.slot))
-        if len(fresh):
-            columns = self._state.rows(fresh).select(list(self._by))
-            for growing, values in zip(self._keys, _numbers(columns) or [], strict=True):
-                growing.extend(values)
-        return [growing.values[arrivals] for growing in self._keys]
+        if self._base_keys is None:
+            self._keys.extend(np.empty((len(fresh), 0), np.int64))
+        elif len(fresh):
+            columns = _numbers(self._state.rows(fresh).select(list(self._by))) or []
+            self._keys.extend(np.stack(columns, axis=1))
+
+
+def _twins(ascending: Int64s) -> NDArray[np.bool_]:
+    """[n] bool True where a neighbour has the same value."""
+    twin = np.zeros(len(ascending) + 1, np.bool_)
+    twin[1:-1] = ascending[1:] == ascending[:-1]
+    return np.asarray(twin[1:] | twin[:-1])
+
+
+@compiled
+def _find_staying(arrivals, was_us, now_us, held, is_in, stays):  # type: ignore[no-untyped-def]
+    """Note which live rows are still there, with the time they had; returns how many."""
+    slot, arrival = held
+    num = 0
+    for i in range(arrivals.shape[0]):
+        row = arrivals[i]
+        stays[i] = arrival[slot[row]] == row and was_us[i] == now_us[row]
+        is_in[row] = stays[i]
+        num += stays[i]
+    return num
+
+
+@compiled
+def _find_fresh(first, time_us, held, rejected, is_in, fresh):  # type: ignore[no-untyped-def]
+    """Note the arrivals that hold a key and are not in the order yet, which they now are; returns how many."""
+    slot, arrival = held
+    num = 0
+    for row in range(first, slot.shape[0]):
+        if not is_in[row] and arrival[slot[row]] == row and not rejected[row] and time_us[row] != NO_TIME_US:
+            is_in[row] = True
+            fresh[num] = row
+            num += 1
+    return num
+
+
+@compiled
+def _merge(before, stays, added, keys, out):  # type: ignore[no-untyped-def]
+    """Merge the rows that stay and those that are added, both in order; by keys [arrivals, parts] where times tie."""
+    arrivals, time_us, place = before
+    fresh, fresh_us, fresh_place = added
+    out_arrivals, out_us, out_place = out
+    i = j = k = 0
+    while k < out_arrivals.shape[0]:
+        while i < arrivals.shape[0] and not stays[i]:
+            i += 1
+        takes_old = j == fresh.shape[0]
+        if not takes_old and i < arrivals.shape[0]:
+            takes_old = time_us[i] < fresh_us[j]
+            if time_us[i] == fresh_us[j]:
+                takes_old = _comes_first(keys[arrivals[i]], keys[fresh[j]])
+        if takes_old:
+            out_arrivals[k], out_us[k], out_place[k] = arrivals[i], time_us[i], place[i]
+            i += 1
+        else:
+            out_arrivals[k], out_us[k], out_place[k] = fresh[j], fresh_us[j], fresh_place[j]
+            j += 1
+        k += 1
+
+
+@compiled
+def _comes_first(one, other):  # type: ignore[no-untyped-def]
+    """One key is not behind the other."""
+    for part in range(one.shape[0]):
+        if one[part] != other[part]:
+            return one[part] < other[part]
+    return True
 
 
 def lower_bounds(ascending: list[Int64s], keys: list[Int64s], low: Int64s, high: Int64s) -> Int64s:

@@ -50,6 +50,8 @@ class TableState:
         arrival: [slots] int64 arrival that holds the row; -1 for none.
         base_row: [slots] int64 row of the key in the base; -1 for none.
         died: [k] int64 slots whose row of the base was updated or deleted, in the order in which that happened.
+        num_looked_up: keys that were looked up in the base.
+        age: times that changes were added or rows held; where it is the same, nothing has changed but ``slots``.
         time_us, end_us: [arrivals] int64 own time and end, as in ``Judged``.
         rejected: [arrivals] bool a rule rejects the row.
         slot: [arrivals] int64 its key's slot.
@@ -66,6 +68,7 @@ class TableState:
         self._content_of, self._content = Growing(np.int64), Growing(np.uint64, 2)
         self.standing, self.arrival, self.base_row = Growing(np.int8), Growing(np.int64), Growing(np.int64)
         self.died = Growing(np.int64)
+        self.num_looked_up = self.age = 0
         self.time_us, self.end_us = Growing(np.int64), Growing(np.int64)
         self.rejected, self.slot = Growing(np.bool_), Growing(np.int64)
         links = enumerate(base.schema.links)
@@ -86,6 +89,7 @@ class TableState:
             if columns is not None and self._keyed and self._base.tables[self.name].num_rows:
                 found = self._base.rows_of(self.name, key_values(columns.take(pa.array(unsure))))
             self.base_row.values[slots[unsure]] = found
+            self.num_looked_up += len(unsure)
         return slots
 
     def _slots_of(self, digests: Digests) -> Int64s:
@@ -167,17 +171,27 @@ class TableState:
             return np.empty((0, 2), np.uint64)
         return read_digests(self._judge.contents(self.name, self.rows(arrivals)))
 
-    def hold(self, judged: Judged, slots: Int64s, chosen: Int64s, foreign: Mapping[int, Int64s]) -> None:
-        """Let rows of the base itself hold where no change since does; arguments as ``add``."""
+    def hold(
+        self, judged: Judged, slots: Int64s, chosen: Int64s, foreign: Mapping[int, Int64s], base_rows: Int64s | None
+    ) -> None:
+        """Let rows of the base itself hold where no change since does; other arguments as ``add``.
+
+        Args:
+            base_rows: [n] int64 where they are in the base; None for rows that it rejected.
+        """
         arrivals = self._arrive(judged, slots, chosen, foreign) + np.arange(len(slots))
+        if base_rows is not None:
+            self.base_row.values[slots] = base_rows
         held = self.standing.values[slots] == UNTOUCHED
-        self.standing.values[slots[held]] = PRESENT
-        self.arrival.values[slots[held]] = arrivals[held]
-        self.died.extend(np.unique(slots[held]))
+        slots, arrivals = slots[held], arrivals[held]
+        self.standing.values[slots] = PRESENT
+        self.arrival.values[slots] = arrivals
+        self.died.extend(np.unique(slots[self.base_row.values[slots] >= 0]))
 
     def _arrive(self, judged: Judged, slots: Int64s, chosen: Int64s, foreign: Mapping[int, Int64s]) -> int:
         """Keep rows; returns the first one's arrival."""
         first = len(self.slot)
+        self.age += 1
         if len(chosen):
             self._keep(_taken(judged.rows, chosen))
         self.slot.extend(slots)
@@ -205,7 +219,7 @@ class TableState:
     def dead(self) -> Int64s:
         """[n] int64 rows of the base that were updated or deleted, ascending."""
         rows: Int64s = self.base_row.values[self.died.values]
-        return np.sort(rows[rows >= 0])
+        return np.sort(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,17 +283,17 @@ class State:
             values = connection.sql(sql).to_arrow_table()
         found = values.column("_row").to_numpy()
         ids = None if self.schema.table(name).key else [f"base row {row}" for row in found.tolist()]
-        slots = self._hold(self._typed, name, values.drop_columns(["_row"]), ids)
-        self.tables[name].base_row.values[slots] = found
+        self._hold(self._typed, name, values.drop_columns(["_row"]), ids, found)
 
-    def _hold(self, judge: Judge, name: str, rows: pa.Table, ids: list[str] | None) -> Int64s:
-        """Let rows that the base has, or waits with, be held like live ones; returns their slots."""
+    def _hold(
+        self, judge: Judge, name: str, rows: pa.Table, ids: list[str] | None, base_rows: Int64s | None = None
+    ) -> None:
+        """Let rows that the base has, or waits with, be held like live ones."""
         num = rows.num_rows
         changes = Changes(name, rows, np.zeros(num, np.int64), np.zeros(num, np.bool_), tuple(ids) if ids else None)
         judged = judge.judge(changes)
         slots, chosen, foreign = self._interned(judged)
-        self.tables[name].hold(judged, slots, chosen, foreign)
-        return slots
+        self.tables[name].hold(judged, slots, chosen, foreign, base_rows)
 
     def _interned(self, judged: Judged) -> tuple[Int64s, Int64s, dict[int, Int64s]]:
         """Slots of the changes whose key can be read, their positions, and the slots their foreign keys name."""

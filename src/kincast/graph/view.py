@@ -1,0 +1,311 @@
+"""View: the live snapshot of a state, made in O(changes), with what stayed the same taken from the one before.
+
+Loops over all changes are compiled, one for each step, and leave the interpreter to those who read meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kincast.clock import Span, add, parse_instant
+from kincast.compile import compiled
+from kincast.graph.csr import INT32_ROWS
+from kincast.graph.judge import NO_TIME_US
+from kincast.graph.live import Joined, LiveLink, LiveSnapshot, LiveTable, Neighbours
+from kincast.graph.order import RowOrder
+from kincast.graph.state import UNTOUCHED, State
+from kincast.schema import Link, Table
+from kincast.source.change import Int64s
+
+_FIRST_US, _LAST_US = parse_instant("0001-01-01"), parse_instant("9999-12-31 23:59:59.999999")
+_NONE = np.empty(0, np.int64)
+
+
+class ViewMaker:
+    """Makes views of a state; keeps what stays the same between them.
+
+    Args:
+        state: kept up to date by whoever calls ``make``.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state, self._base = state, state.base
+        self._orders = {table.name: RowOrder(state.base, state.tables[table.name]) for table in state.schema}
+        self._tables: dict[str, LiveTable] = {}
+        self._links: dict[int, LiveLink] = {}
+        self._ages: dict[str, int] = {}  # of the tables' states, at the last view
+        self._row_of: dict[str, tuple[int, Int64s]] = {}  # with how many keys were looked up then
+        self._dead: dict[str, tuple[Int64s, Int64s]] = {}  # rows of the base, ascending, and their slots
+
+    def make(self, record: int) -> LiveSnapshot:
+        """The graph as it is now.
+
+        Args:
+            record: last record of the log that is in the state.
+        """
+        tables: dict[str, LiveTable] = {}
+        for table in self._state.schema.in_time_order():
+            parent = self._state.schema.time_link(table)
+            if parent is not None:
+                self._lift(table, parent, tables)
+            tables[table.name] = self._table(table, tables)
+        links = tuple(self._link(index, tables) for index in range(len(self._base.links)))
+        self._tables, self._links = tables, dict(enumerate(links))
+        ordered = {table.name: tables[table.name] for table in self._state.schema}
+        return LiveSnapshot(self._state, record, ordered, links)
+
+    def _lift(self, table: Table, parent: Link, tables: Mapping[str, LiveTable]) -> None:
+        """Take rows out of the base whose time is no longer what it was, because their parent's is not."""
+        index = self._state.schema.links.index(parent)
+        above, link = tables[parent.target], self._base.links[index]
+        was_us = self._base.tables[parent.target].time_us
+        if above is self._tables.get(parent.target):
+            return
+        if was_us is None or not len(above.dead_rows) or above.time_us is None:
+            return
+        now_us = np.full(len(above.dead_rows), NO_TIME_US, np.int64)
+        there = above.moved_to >= 0
+        now_us[there] = above.time_us[above.moved_to[there]]
+        moved = above.dead_rows[now_us != was_us[above.dead_rows]]
+        begin, end = link.offsets[moved], link.offsets[moved + 1]
+        children = [np.asarray(link.rows[b:e], np.int64) for b, e in zip(begin, end, strict=True)]
+        rows = np.sort(np.concatenate(children)) if children else _NONE
+        self._state.lift(table.name, np.setdiff1d(rows, self._state.tables[table.name].dead()))
+
+    def _table(self, table: Table, tables: Mapping[str, LiveTable]) -> LiveTable:
+        state, base, order = self._state.tables[table.name], self._base.tables[table.name], self._orders[table.name]
+        before, parent = self._tables.get(table.name), self._state.schema.time_link(table)
+        times_stand = parent is None or tables[parent.target] is self._tables.get(parent.target)
+        if before is not None and times_stand and self._ages[table.name] == state.age:
+            return before
+        self._ages[table.name] = state.age
+        changed = order.renew(self._times(table, tables), times_move=parent is not None)
+        if before is not None and not changed and len(before.dead_rows) == len(state.died):
+            return before
+        row_of, origin = self._laid_out(table.name)
+        dead_rows, dead_slots = self._dead_now(table.name)
+        return LiveTable(
+            name=table.name,
+            num_base=base.num_rows,
+            num_rows=base.num_rows + len(order.arrivals),
+            time_us=None if base.time_us is None else Joined(base.time_us, order.time_us),
+            end_us=None if base.end_us is None else Joined(base.end_us, state.end_us.values[order.arrivals]),
+            live_time_us=order.time_us,
+            place=order.place,
+            arrival=order.arrivals,
+            origin=origin,
+            dead=_dead_flags(base.num_rows, dead_rows, before),
+            dead_rows=dead_rows,
+            moved_to=row_of[dead_slots],
+        )
+
+    def _dead_now(self, name: str) -> tuple[Int64s, Int64s]:
+        """[k] int64 rows of the base that were updated or deleted, ascending, and their slots."""
+        state = self._state.tables[name]
+        held = self._dead.get(name)
+        if held is None or len(held[0]) != len(state.died):
+            slots = state.died.values
+            rows = state.base_row.values[slots]
+            order = np.argsort(rows)
+            held = self._dead[name] = (rows[order], slots[order])
+        return held
+
+    def _laid_out(self, name: str) -> tuple[Int64s, Int64s]:
+        """[slots] int64 the row that each key is now, -1 for none; and [live rows] int64 their rows in the base."""
+        state, arrivals = self._state.tables[name], self._orders[name].arrivals
+        row_of: Int64s = np.empty(len(state.slots), np.int64)
+        origin: Int64s = np.empty(len(arrivals), np.int64)
+        keys = (state.base_row.values, state.standing.values)
+        _lay_out(arrivals, state.slot.values, keys, self._base.tables[name].num_rows, row_of, origin)
+        self._row_of[name] = (state.num_looked_up, row_of)
+        return row_of, origin
+
+    def _rows_now(self, name: str) -> Int64s:
+        """[slots] int64 the row that each key is now; -1 for none."""
+        looked_up, row_of = self._row_of[name]
+        # Rows lifted since may name keys that nobody had heard of.
+        return row_of if looked_up == self._state.tables[name].num_looked_up else self._laid_out(name)[0]
+
+    def _times(self, table: Table, tables: Mapping[str, LiveTable]) -> Int64s:
+        """[arrivals] int64 time of each; ``NO_TIME_US`` while its parent is not there, zeros in a timeless table."""
+        state = self._state.tables[table.name]
+        if table.time is None:
+            return np.zeros(len(state.slot), np.int64)
+        parent = self._state.schema.time_link(table)
+        if parent is None:
+            return state.time_us.values
+        index = self._state.schema.links.index(parent)
+        rows = _named(state.foreign[index].values, self._rows_now(parent.target))
+        time_us = np.full(len(rows), NO_TIME_US, np.int64)
+        known, above = rows >= 0, tables[parent.target].time_us
+        if above is not None:
+            time_us[known] = shifted(above[rows[known]], table.time.shift)
+        return time_us
+
+    def _link(self, index: int, tables: Mapping[str, LiveTable]) -> LiveLink:
+        base, before = self._base.links[index], self._links.get(index)
+        name, target = base.link.table, base.link.target
+        source, was = tables[name], self._tables.get(name)
+        if before is not None and source is was and tables[target] is self._tables[target]:
+            return before
+        row_of = self._rows_now(target)
+        patched_rows, patched_slots = self._state.dangling.get(index, (_NONE, _NONE))
+        patched_to = _named(patched_slots, row_of)
+        chosen = patched_to >= 0
+        if len(source.dead):
+            chosen[chosen] = ~source.dead[patched_rows[chosen]]
+        patched_rows, patched_to = patched_rows[chosen], patched_to[chosen]
+        live_forward = _named(self._state.tables[name].foreign[index].values, row_of, source.arrival)
+        extra, extra_place = _extra(live_forward, source, patched_rows, patched_to, tables[target].num_rows)
+        is_same_lost = before is not None and was is not None and source.dead_rows is was.dead_rows
+        return LiveLink(
+            link=base.link,
+            base=base,
+            live_forward=live_forward,
+            patched_rows=patched_rows,
+            patched_to=patched_to,
+            extra=extra,
+            extra_place=extra_place,
+            lost=before.lost if before is not None and is_same_lost else _lost(base.forward, source.dead_rows),
+        )
+
+
+def shifted(time_us: Int64s, shift: Span | None) -> Int64s:
+    """Instants moved by a span; ``NO_TIME_US`` where that leaves the years 1 to 9999."""
+    if shift is None:
+        return time_us
+    if shift.is_calendar:
+        return np.array([_moved(value, shift) for value in time_us.tolist()], np.int64)
+    moved = time_us + shift.approx_us
+    return np.where((moved >= _FIRST_US) & (moved <= _LAST_US), moved, NO_TIME_US)
+
+
+def _moved(time_us: int, shift: Span) -> int:
+    try:
+        return add(time_us, shift)
+    except (ValueError, OverflowError):
+        return NO_TIME_US
+
+
+def _dead_flags(num_base: int, dead_rows: Int64s, before: LiveTable | None) -> NDArray[np.bool_]:
+    """[rows of the base] bool; readers hold the one they have, so more dead rows make another one."""
+    held = np.empty(0, np.bool_) if before is None else before.dead
+    if len(dead_rows) == (0 if before is None else len(before.dead_rows)):
+        return held
+    flags = held.copy() if len(held) else np.zeros(num_base, np.bool_)
+    flags[dead_rows] = True
+    return flags
+
+
+def _named(slots: Int64s, row_of: Int64s, arrivals: Int64s | None = None) -> Int64s:
+    """[n] int64 row that each slot is, -1 for none; of the slots of those arrivals where they are given."""
+    rows = np.empty(len(slots) if arrivals is None else len(arrivals), np.int64)
+    _follow_slots(slots, row_of, _NONE if arrivals is None else arrivals, arrivals is None, rows)
+    return rows
+
+
+def _extra(
+    live_forward: Int64s, source: LiveTable, patched_rows: Int64s, patched_to: Int64s, num_targets: int
+) -> tuple[Neighbours, Int64s]:
+    """Lists of the live and the patched rows by the row they name, and the base rows before each of them."""
+    rows, place, targets = _NONE, source.place, live_forward
+    if len(patched_rows):
+        num = len(live_forward) + len(patched_rows)
+        rows, place, targets = (np.empty(num, np.int64) for _ in range(3))
+        live = (live_forward, source.place, source.num_base)
+        _weave(live, patched_rows, patched_to, (rows, place, targets))
+    is_small = max(num_targets, len(targets)) <= INT32_ROWS
+    packed = np.empty(len(targets), np.int64)
+    positions = _NONE if is_small else np.empty(len(targets), np.int64)
+    num = _pack(targets, packed, positions)
+    packed, positions = packed[:num], positions[:num]
+    if is_small:
+        packed.sort()  # sorting numbers is several times faster than sorting positions by them
+    else:
+        order = np.argsort(packed, kind="stable")
+        packed, positions = packed[order], positions[order]
+    found, offsets = np.empty(num, np.int64), np.empty(num + 1, np.int64)
+    extra_rows, extra_place = np.empty(num, np.int64), np.empty(num, np.int64)
+    num_found = _group(packed, positions, (rows, place, source.num_base), (found, offsets, extra_rows, extra_place))
+    lists = Neighbours(found[:num_found].copy(), offsets[: num_found + 1].copy(), extra_rows)
+    return lists, extra_place
+
+
+def _lost(forward: NDArray[np.int32] | NDArray[np.int64], dead_rows: Int64s) -> Neighbours:
+    """Lists of the dead rows of the base by the row they named."""
+    named = np.asarray(forward[dead_rows], np.int64)
+    rows, named = dead_rows[named >= 0], named[named >= 0]
+    order = np.argsort(named, kind="stable")
+    named = named[order]
+    begins = np.flatnonzero(np.append(True, named[1:] != named[:-1])) if len(named) else _NONE
+    return Neighbours(named[begins], np.append(begins, len(named)).astype(np.int64), rows[order])
+
+
+@compiled
+def _lay_out(arrivals, slot, keys, num_base, row_of, origin):  # type: ignore[no-untyped-def]
+    base_row, standing = keys
+    for i in range(row_of.shape[0]):
+        row_of[i] = base_row[i] if standing[i] == UNTOUCHED and base_row[i] >= 0 else -1
+    for i in range(arrivals.shape[0]):
+        here = slot[arrivals[i]]
+        row_of[here] = num_base + i
+        origin[i] = max(base_row[here], -1)
+
+
+@compiled
+def _follow_slots(slots, row_of, arrivals, is_direct, rows):  # type: ignore[no-untyped-def]
+    for i in range(rows.shape[0]):
+        slot = slots[i] if is_direct else slots[arrivals[i]]
+        rows[i] = row_of[slot] if slot >= 0 else -1
+
+
+@compiled
+def _weave(live, patched_rows, patched_to, out):  # type: ignore[no-untyped-def]
+    """Live and patched rows in the order of all rows; base row b comes before live row d if b < place[d]."""
+    live_forward, live_place, num_base = live
+    rows, place, targets = out
+    i = j = 0
+    for k in range(rows.shape[0]):
+        if i == live_forward.shape[0] or (j < patched_rows.shape[0] and patched_rows[j] < live_place[i]):
+            rows[k], place[k], targets[k] = patched_rows[j], patched_rows[j], patched_to[j]
+            j += 1
+        else:
+            rows[k], place[k], targets[k] = num_base + i, live_place[i], live_forward[i]
+            i += 1
+
+
+@compiled
+def _pack(targets, packed, positions):  # type: ignore[no-untyped-def]
+    """Targets that there are, with their positions behind them, or beside them where both are too large for that."""
+    num = 0
+    for i in range(targets.shape[0]):
+        if targets[i] < 0:
+            continue
+        if positions.shape[0] > 0:
+            packed[num], positions[num] = targets[i], i
+        else:
+            packed[num] = (targets[i] << 32) | i
+        num += 1
+    return num
+
+
+@compiled
+def _group(packed, positions, given, out):  # type: ignore[no-untyped-def]
+    """Turn what ``_pack`` gave, sorted, into lists; returns how many there are."""
+    rows, place, num_base = given
+    found, offsets, extra_rows, extra_place = out
+    num = 0
+    for i in range(packed.shape[0]):
+        target, position = packed[i] >> 32, packed[i] & 0xFFFFFFFF
+        if positions.shape[0] > 0:
+            target, position = packed[i], positions[i]
+        if num == 0 or found[num - 1] != target:
+            found[num], offsets[num] = target, i
+            num += 1
+        extra_rows[i] = rows[position] if rows.shape[0] > 0 else num_base + position
+        extra_place[i] = place[position]
+    offsets[num] = packed.shape[0]
+    return num
