@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from kincast.compile import compiled
+from kincast.graph.csr import row_type
 from kincast.graph.growing import Growing
 from kincast.graph.judge import NO_TIME_US
 from kincast.graph.snapshot import Snapshot
@@ -32,6 +36,8 @@ class RowOrder:
         arrivals: [m] int64 the live rows in their order.
         time_us: [m] int64 their times.
         place: [m] int64 how many rows of the base come before each.
+        moved: [live rows before ``renew``] int32 or int64 their positions now; -1 for those that are gone.
+        came: [k] int64 positions of the others, ascending.
     """
 
     def __init__(self, base: Snapshot, state: TableState) -> None:
@@ -44,34 +50,46 @@ class RowOrder:
         self._keys = Growing(np.int64, len(self._base_keys or ()))
         self._is_in = Growing(np.bool_)  # by arrival
         self.arrivals, self.time_us, self.place = (np.empty(0, np.int64) for _ in range(3))
+        self.moved: NDArray[Any] = np.empty(0, np.int32)
+        self.came = np.empty(0, np.int64)
 
-    def renew(self, time_us: Int64s, times_move: bool) -> bool:
+    def renew(self, time_us: Int64s, gone: Int64s | None) -> bool:
         """Bring the order up to date; False when nothing has changed. What was read of it before stays as it was.
 
         Args:
             time_us: [arrivals] int64 the time that each has now; ``NO_TIME_US`` where it is no row yet.
-            times_move: arrivals that were looked at before may have another time now.
+            gone: [k] int64 positions whose arrival holds its key no longer; None to look at all, as they may have
+                other times too.
         """
         state, known = self._state, len(self._is_in)
         self._is_in.extend(False, len(state.slot) - known)
         self._read_keys(known)
-        held = (state.slot.values, state.arrival.values)
-        stays = np.empty(len(self.arrivals), np.bool_)
-        num_stay = _find_staying(self.arrivals, self.time_us, time_us, held, self._is_in.values, stays)
-        first = 0 if times_move else known
-        fresh = np.empty(len(state.slot) - first, np.int64)
-        fresh = fresh[: _find_fresh(first, time_us, held, state.rejected.values, self._is_in.values, fresh)]
-        if not len(fresh) and num_stay == len(stays):
+        held, is_in = (state.slot.values, state.arrival.values), self._is_in.values
+        looks_again = gone is None
+        if gone is None:
+            gone = _cut(_find_gone, len(self.arrivals), self.arrivals, self.time_us, time_us, held)
+        gone = np.sort(gone)
+        is_in[self.arrivals[gone]] = False
+        first = 0 if looks_again else known
+        fresh = _cut(_find_fresh, len(state.slot) - first, first, time_us, held, state.rejected.values, is_in)
+        if not len(fresh) + len(gone):
+            self.moved, self.came = np.arange(len(self.arrivals)), np.empty(0, np.int64)
             return False
         fresh = fresh[self._sorted(fresh, time_us[fresh])]
-        fresh_us = time_us[fresh]
-        merged = [np.empty(num_stay + len(fresh), np.int64) for _ in range(3)]
-        before, added = (self.arrivals, self.time_us, self.place), (fresh, fresh_us, self._find(fresh, fresh_us))
-        _merge(before, stays, added, self._keys.values, tuple(merged))
+        self._merge(fresh, time_us[fresh], gone)
+        return True
+
+    def _merge(self, fresh: Int64s, fresh_us: Int64s, gone: Int64s) -> None:
+        """Put arrivals, in order among themselves, between those that are there, and leave out those gone."""
+        added = (fresh, fresh_us, self._find(fresh, fresh_us))
+        before = (self.arrivals, self.time_us, self.place)
+        merged = [np.empty(len(self.arrivals) + len(fresh) - len(gone), np.int64) for _ in range(3)]
+        self.moved = np.empty(len(self.arrivals), row_type(len(merged[0])))
+        self.came = np.empty(len(fresh), np.int64)
+        _merge(before, gone, added, self._keys.values, (self.moved, self.came), tuple(merged))
         if self._base_keys is None:
             self._settle(merged, fresh_us)
         self.arrivals, self.time_us, self.place = merged
-        return True
 
     def _settle(self, merged: list[Int64s], fresh_us: Int64s) -> None:
         """Put the rows of those times in order that keys decide about."""
@@ -82,6 +100,11 @@ class RowOrder:
             order = tied[self._sort_tied(arrivals[tied], time_us[tied])]
             for values in merged:
                 values[tied] = values[order]
+            now = np.arange(len(arrivals))
+            now[order] = tied
+            there = self.moved >= 0
+            self.moved[there] = now[self.moved[there]]
+            self.came = np.sort(now[self.came])
 
     def _sorted(self, arrivals: Int64s, time_us: Int64s) -> Int64s:
         """[n] int64 positions of the arrivals in their order, each having that time."""
@@ -146,11 +169,11 @@ class RowOrder:
 
     def _read_keys(self, known: int) -> None:
         """Note the keys of the arrivals from that one on, where they are numbers."""
-        fresh = np.arange(known, len(self._state.slot))
+        num = len(self._state.slot) - known
         if self._base_keys is None:
-            self._keys.extend(np.empty((len(fresh), 0), np.int64))
-        elif len(fresh):
-            columns = _numbers(self._state.rows(fresh).select(list(self._by))) or []
+            self._keys.extend(np.empty((num, 0), np.int64))
+        elif num:
+            columns = _numbers(self._state.rows_since(known, self._by)) or []
             self._keys.extend(np.stack(columns, axis=1))
 
 
@@ -161,22 +184,28 @@ def _twins(ascending: Int64s) -> NDArray[np.bool_]:
     return np.asarray(twin[1:] | twin[:-1])
 
 
+def _cut(kernel: Callable[..., int], most: int, *arguments: Any) -> Int64s:
+    """[n] int64 what a kernel writes, as many as it says; ``most`` at most."""
+    out = np.empty(most, np.int64)
+    return out[: kernel(*arguments, out)]
+
+
 @compiled
-def _find_staying(arrivals, was_us, now_us, held, is_in, stays):  # type: ignore[no-untyped-def]
-    """Note which live rows are still there, with the time they had; returns how many."""
+def _find_gone(arrivals, was_us, now_us, held, gone):  # type: ignore[no-untyped-def]
+    """Positions whose arrival holds its key no longer, or has another time."""
     slot, arrival = held
     num = 0
     for i in range(arrivals.shape[0]):
         row = arrivals[i]
-        stays[i] = arrival[slot[row]] == row and was_us[i] == now_us[row]
-        is_in[row] = stays[i]
-        num += stays[i]
+        if arrival[slot[row]] != row or was_us[i] != now_us[row]:
+            gone[num] = i
+            num += 1
     return num
 
 
 @compiled
 def _find_fresh(first, time_us, held, rejected, is_in, fresh):  # type: ignore[no-untyped-def]
-    """Note the arrivals that hold a key and are not in the order yet, which they now are; returns how many."""
+    """Arrivals from the first on that hold a key and are not in the order yet, which they now are."""
     slot, arrival = held
     num = 0
     for row in range(first, slot.shape[0]):
@@ -188,27 +217,46 @@ def _find_fresh(first, time_us, held, rejected, is_in, fresh):  # type: ignore[n
 
 
 @compiled
-def _merge(before, stays, added, keys, out):  # type: ignore[no-untyped-def]
-    """Merge the rows that stay and those that are added, both in order; by keys [arrivals, parts] where times tie."""
+def _merge(before, gone, added, keys, went, out):  # type: ignore[no-untyped-def]
+    """Copy the rows before, but those gone, and put each that is added before the first that comes behind it.
+
+    Rows of the same time are told apart by their keys [arrivals, parts] int64.
+    """
     arrivals, time_us, place = before
     fresh, fresh_us, fresh_place = added
+    moved, came = went
     out_arrivals, out_us, out_place = out
-    i = j = k = 0
-    while k < out_arrivals.shape[0]:
-        while i < arrivals.shape[0] and not stays[i]:
-            i += 1
-        takes_old = j == fresh.shape[0]
-        if not takes_old and i < arrivals.shape[0]:
-            takes_old = time_us[i] < fresh_us[j]
-            if time_us[i] == fresh_us[j]:
-                takes_old = _comes_first(keys[arrivals[i]], keys[fresh[j]])
-        if takes_old:
-            out_arrivals[k], out_us[k], out_place[k] = arrivals[i], time_us[i], place[i]
-            i += 1
-        else:
+    done = i = k = 0
+    for j in range(fresh.shape[0] + 1):
+        high = arrivals.shape[0]
+        until = high if j == fresh.shape[0] else done
+        while until < high:
+            middle = (until + high) >> 1
+            is_before = time_us[middle] < fresh_us[j]
+            if time_us[middle] == fresh_us[j]:
+                is_before = _comes_first(keys[arrivals[middle]], keys[fresh[j]])
+            if is_before:
+                until = middle + 1
+            else:
+                high = middle
+        while done < until:
+            is_cut = i < gone.shape[0] and gone[i] < until
+            end = gone[i] if is_cut else until
+            num = end - done
+            out_arrivals[k : k + num] = arrivals[done:end]
+            out_us[k : k + num] = time_us[done:end]
+            out_place[k : k + num] = place[done:end]
+            for at in range(done, end):
+                moved[at] = at - done + k
+            done, k = end, k + num
+            if is_cut:
+                moved[done] = -1
+                done += 1
+                i += 1
+        if j < fresh.shape[0]:
             out_arrivals[k], out_us[k], out_place[k] = fresh[j], fresh_us[j], fresh_place[j]
-            j += 1
-        k += 1
+            came[j] = k
+            k += 1
 
 
 @compiled

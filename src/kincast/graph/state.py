@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ OLDEST = np.iinfo(np.int64).min
 WANTED = "_kincast_wanted"
 _NOT_LOOKED_UP = -2
 _SETTLED_ROWS = 1 << 18
+_JOINED = 8
 
 
 class TableState:
@@ -50,6 +51,7 @@ class TableState:
         arrival: [slots] int64 arrival that holds the row; -1 for none.
         base_row: [slots] int64 row of the key in the base; -1 for none.
         died: [k] int64 slots whose row of the base was updated or deleted, in the order in which that happened.
+        gone: [k] int64 slots whose arrival was updated or deleted, in that order.
         num_looked_up: keys that were looked up in the base.
         age: times that changes were added or rows held; where it is the same, nothing has changed but ``slots``.
         time_us, end_us: [arrivals] int64 own time and end, as in ``Judged``.
@@ -67,7 +69,7 @@ class TableState:
         # Of the change that holds: the arrival whose content settles equal sequences, or -1 and the content itself.
         self._content_of, self._content = Growing(np.int64), Growing(np.uint64, 2)
         self.standing, self.arrival, self.base_row = Growing(np.int8), Growing(np.int64), Growing(np.int64)
-        self.died = Growing(np.int64)
+        self.died, self.gone = Growing(np.int64), Growing(np.int64)
         self.num_looked_up = self.age = 0
         self.time_us, self.end_us = Growing(np.int64), Growing(np.int64)
         self.rejected, self.slot = Growing(np.bool_), Growing(np.int64)
@@ -135,11 +137,11 @@ class TableState:
         first = self._arrive(judged, slots, chosen, foreign)
         sequence = np.asarray(judged.changes.sequence[chosen], np.int64)
         deleted = np.asarray(judged.changes.deleted[chosen], np.bool_)
-        tied, died = np.empty(len(slots), np.int64), np.empty(len(slots), np.int64)
         held = (self.sequence.values, self.standing.values, self.arrival.values, self.base_row.values)
         contents = (self._content_of.values, self._content.values)
-        num_tied, num_died = _hold_newer(slots, sequence, deleted, first, held, contents, tied, died)
-        self.died.extend(died[:num_died])
+        tied, died, gone = (np.empty(len(slots), np.int64) for _ in range(3))
+        num_tied, *num = _hold_newer(slots, sequence, deleted, first, held, contents, tied, (died, gone))
+        self._leave(died, gone, num)
         self._settle_ties(tied[:num_tied], slots, sequence, deleted, first)
 
     def _settle_ties(
@@ -154,8 +156,13 @@ class TableState:
         kept = np.flatnonzero(~deleted[tied])
         mine[kept] = self._contents(first + tied[kept])
         held = (self._content.values, self.standing.values, self.arrival.values, self.base_row.values)
-        died = np.empty(len(tied), np.int64)
-        self.died.extend(died[: _hold_larger(slots[tied], deleted[tied], first + tied, mine, held, died)])
+        died, gone = np.empty(len(tied), np.int64), np.empty(len(tied), np.int64)
+        self._leave(died, gone, _hold_larger(slots[tied], deleted[tied], first + tied, mine, held, (died, gone)))
+
+    def _leave(self, died: Int64s, gone: Int64s, num: Sequence[int]) -> None:
+        """Note the slots, so many of each, whose row of the base or whose arrival holds no longer."""
+        self.died.extend(died[: num[0]])
+        self.gone.extend(gone[: num[1]])
 
     def _settle(self, slots: Int64s) -> None:
         """Work out the contents of the changes that hold those keys, each once."""
@@ -203,18 +210,24 @@ class TableState:
         return first
 
     def _keep(self, rows: pa.Table) -> None:
-        """Add a chunk of rows; each is at least twice as long as the one behind it, so that they stay few."""
-        joined = [rows]
-        while self._chunks and len(self._chunks[-1]) < 2 * sum(map(len, joined)):
-            joined.insert(0, self._chunks.pop())
-        self._chunks.append(pa.concat_tables(joined).combine_chunks() if len(joined) > 1 else rows)
+        """Add a chunk of rows; chunks of like sizes are joined once there are some of them, so that they stay few."""
+        self._chunks.append(rows)
+        while len(self._chunks) >= _JOINED and len(self._chunks[-_JOINED]) < _JOINED * len(self._chunks[-1]):
+            joined = pa.concat_tables(self._chunks[-_JOINED:]).combine_chunks()
+            self._chunks[-_JOINED:] = [joined]
 
     def rows(self, arrivals: Int64s) -> pa.Table:
         """The typed rows of arrivals, in their order."""
-        if not self._chunks:
-            columns = self._base.schema.table(self.name).columns
-            return pa.table({column.name: pa.nulls(0) for column in columns})
-        return pa.concat_tables(self._chunks).take(pa.array(arrivals))
+        return self._rows().take(pa.array(arrivals))
+
+    def rows_since(self, first: int, names: Sequence[str]) -> pa.Table:
+        """Those columns of the arrivals from one on."""
+        return self._rows().select(list(names)).slice(first)
+
+    def _rows(self) -> pa.Table:
+        if self._chunks:
+            return pa.concat_tables(self._chunks)
+        return pa.table({column.name: pa.nulls(0) for column in self._base.schema.table(self.name).columns})
 
     def dead(self) -> Int64s:
         """[n] int64 rows of the base that were updated or deleted, ascending."""
@@ -394,14 +407,15 @@ def key_values(columns: pa.Table) -> Any:
 
 
 @compiled
-def _hold_newer(slots, sequence, deleted, first, held, contents, tied, died):  # type: ignore[no-untyped-def]
-    """Let changes of larger sequences hold; returns how many were as new as what held, and how many slots died.
+def _hold_newer(slots, sequence, deleted, first, held, contents, tied, left):  # type: ignore[no-untyped-def]
+    """Let changes of larger sequences hold.
 
-    ``tied`` and ``died`` [n] int64 are written: positions of changes, and slots.
+    ``tied`` [n] int64 is written: positions of changes that were as new as what held; and ``left``: slots whose row of
+    the base, and slots whose arrival, holds no longer. Returns how many each are.
     """
     held_sequence, standing, arrival, base_row = held
     content_of, content = contents
-    num_tied = num_died = 0
+    num_tied = num_died = num_gone = 0
     for i in range(slots.shape[0]):
         slot = slots[i]
         if sequence[i] < held_sequence[slot]:
@@ -410,31 +424,39 @@ def _hold_newer(slots, sequence, deleted, first, held, contents, tied, died):  #
             tied[num_tied] = i
             num_tied += 1
             continue
-        if standing[slot] == UNTOUCHED and base_row[slot] >= 0:
-            died[num_died] = slot
-            num_died += 1
+        num_died, num_gone = _leave(slot, standing, arrival, base_row, left, num_died, num_gone)
         held_sequence[slot] = sequence[i]
         if deleted[i]:
             standing[slot], arrival[slot], content_of[slot] = DELETED, -1, -1
             content[slot, 0] = content[slot, 1] = LAST
         else:
             standing[slot], arrival[slot], content_of[slot] = PRESENT, first + i, first + i
-    return num_tied, num_died
+    return num_tied, num_died, num_gone
 
 
 @compiled
-def _hold_larger(slots, deleted, arrivals, mine, held, died):  # type: ignore[no-untyped-def]
-    """Let changes of equal sequences hold where their contents are larger; ``died`` as in ``_hold_newer``."""
+def _hold_larger(slots, deleted, arrivals, mine, held, left):  # type: ignore[no-untyped-def]
+    """Let changes of equal sequences hold where their contents are larger; ``left`` as in ``_hold_newer``."""
     content, standing, arrival, base_row = held
-    num_died = 0
+    num_died = num_gone = 0
     for i in range(slots.shape[0]):
         slot = slots[i]
         if mine[i, 0] < content[slot, 0] or (mine[i, 0] == content[slot, 0] and mine[i, 1] <= content[slot, 1]):
             continue
-        if standing[slot] == UNTOUCHED and base_row[slot] >= 0:
-            died[num_died] = slot
-            num_died += 1
+        num_died, num_gone = _leave(slot, standing, arrival, base_row, left, num_died, num_gone)
         content[slot, 0], content[slot, 1] = mine[i, 0], mine[i, 1]
         standing[slot] = DELETED if deleted[i] else PRESENT
         arrival[slot] = -1 if deleted[i] else arrivals[i]
-    return num_died
+    return num_died, num_gone
+
+
+@compiled
+def _leave(slot, standing, arrival, base_row, left, num_died, num_gone):  # type: ignore[no-untyped-def]
+    died, gone = left
+    if standing[slot] == UNTOUCHED and base_row[slot] >= 0:
+        died[num_died] = slot
+        num_died += 1
+    if arrival[slot] >= 0:
+        gone[num_gone] = slot
+        num_gone += 1
+    return num_died, num_gone

@@ -36,6 +36,7 @@ class ViewMaker:
         self._orders = {table.name: RowOrder(state.base, state.tables[table.name]) for table in state.schema}
         self._tables: dict[str, LiveTable] = {}
         self._links: dict[int, LiveLink] = {}
+        self._num_gone: dict[str, int] = {}
         self._ages: dict[str, int] = {}  # of the tables' states, at the last view
         self._row_of: dict[str, tuple[int, Int64s]] = {}  # with how many keys were looked up then
         self._dead: dict[str, tuple[Int64s, Int64s]] = {}  # rows of the base, ascending, and their slots
@@ -81,8 +82,9 @@ class ViewMaker:
         times_stand = parent is None or tables[parent.target] is self._tables.get(parent.target)
         if before is not None and times_stand and self._ages[table.name] == state.age:
             return before
+        self._num_gone.setdefault(table.name, len(state.gone))
         self._ages[table.name] = state.age
-        changed = order.renew(self._times(table, tables), times_move=parent is not None)
+        changed = order.renew(self._times(table, tables), self._gone(table.name) if parent is None else None)
         if before is not None and not changed and len(before.dead_rows) == len(state.died):
             return before
         row_of, origin = self._laid_out(table.name)
@@ -101,6 +103,17 @@ class ViewMaker:
             dead_rows=dead_rows,
             moved_to=row_of[dead_slots],
         )
+
+    def _gone(self, name: str) -> Int64s:
+        """[k] int64 live rows of the last view, counted from 0, that were updated or deleted since."""
+        if name not in self._tables:
+            return _NONE
+        state, before = self._state.tables[name], self._tables[name]
+        slots = np.unique(state.gone.values[self._num_gone[name] :])
+        self._num_gone[name] = len(state.gone)
+        row_of = self._row_of[name][1]
+        rows: Int64s = row_of[slots[slots < len(row_of)]]
+        return rows[rows >= before.num_base] - before.num_base
 
     def _dead_now(self, name: str) -> tuple[Int64s, Int64s]:
         """[k] int64 rows of the base that were updated or deleted, ascending, and their slots."""
@@ -159,7 +172,11 @@ class ViewMaker:
             chosen[chosen] = ~source.dead[patched_rows[chosen]]
         patched_rows, patched_to = patched_rows[chosen], patched_to[chosen]
         live_forward = _named(self._state.tables[name].foreign[index].values, row_of, source.arrival)
-        extra, extra_place = _extra(live_forward, source, patched_rows, patched_to, tables[target].num_rows)
+        stands = before is not None and was is not None and tables[target] is self._tables[target]
+        if before is not None and stands and not len(patched_rows) + len(before.patched_rows):
+            extra, extra_place = _renewed(before, self._orders[name], source, live_forward)
+        else:
+            extra, extra_place = _extra(live_forward, source, patched_rows, patched_to, tables[target].num_rows)
         is_same_lost = before is not None and was is not None and source.dead_rows is was.dead_rows
         return LiveLink(
             link=base.link,
@@ -169,7 +186,9 @@ class ViewMaker:
             patched_to=patched_to,
             extra=extra,
             extra_place=extra_place,
-            lost=before.lost if before is not None and is_same_lost else _lost(base.forward, source.dead_rows),
+            lost=before.lost
+            if before is not None and is_same_lost
+            else _lost(base.forward, source.dead_rows, tables[target].num_base),
         )
 
 
@@ -217,31 +236,59 @@ def _extra(
         rows, place, targets = (np.empty(num, np.int64) for _ in range(3))
         live = (live_forward, source.place, source.num_base)
         _weave(live, patched_rows, patched_to, (rows, place, targets))
+    packed, positions = _by_target(targets, num_targets)
+    num = len(packed)
+    found, offsets = np.empty(num, np.int64), np.empty(num + 1, np.int64)
+    extra_rows, extra_place = np.empty(num, np.int64), np.empty(num, np.int64)
+    num_found = _group(packed, positions, (rows, place, source.num_base), (found, offsets, extra_rows, extra_place))
+    return Neighbours(found[:num_found].copy(), offsets[: num_found + 1].copy(), extra_rows), extra_place
+
+
+def _renewed(before: LiveLink, order: RowOrder, source: LiveTable, live_forward: Int64s) -> tuple[Neighbours, Int64s]:
+    """What ``_extra`` gives, from the lists before; what is named stands as it was, and no row is patched."""
+    lists = before.extra
+    targets = live_forward[order.came]
+    order_of = np.argsort(targets, kind="stable")
+    order_of = order_of[np.searchsorted(targets[order_of], 0) :]
+    most = len(lists.rows) + len(order_of)
+    offsets = np.empty(len(lists.targets) + len(order_of) + 1, np.int64)
+    found, extra_rows, extra_place = (
+        np.empty(len(offsets), np.int64),
+        np.empty(most, np.int64),
+        np.empty(most, np.int64),
+    )
+    given = (lists.targets, lists.offsets, lists.rows, before.extra_place)
+    came = (targets[order_of], order.came[order_of])
+    out = (found, offsets, extra_rows, extra_place)
+    num = _renew(given, order.moved, came, source.place, source.num_base, out)
+    size = offsets[num]
+    return Neighbours(found[:num], offsets[: num + 1], extra_rows[:size]), extra_place[:size]
+
+
+def _by_target(targets: Int64s, num_targets: int) -> tuple[Int64s, Int64s]:
+    """Targets that there are, ascending, with their positions behind them in one number, or beside them.
+
+    Sorting numbers is several times faster than sorting positions by them.
+    """
     is_small = max(num_targets, len(targets)) <= INT32_ROWS
     packed = np.empty(len(targets), np.int64)
     positions = _NONE if is_small else np.empty(len(targets), np.int64)
     num = _pack(targets, packed, positions)
     packed, positions = packed[:num], positions[:num]
     if is_small:
-        packed.sort()  # sorting numbers is several times faster than sorting positions by them
-    else:
-        order = np.argsort(packed, kind="stable")
-        packed, positions = packed[order], positions[order]
-    found, offsets = np.empty(num, np.int64), np.empty(num + 1, np.int64)
-    extra_rows, extra_place = np.empty(num, np.int64), np.empty(num, np.int64)
-    num_found = _group(packed, positions, (rows, place, source.num_base), (found, offsets, extra_rows, extra_place))
-    lists = Neighbours(found[:num_found].copy(), offsets[: num_found + 1].copy(), extra_rows)
-    return lists, extra_place
+        packed.sort()
+        return packed, positions
+    order = np.argsort(packed, kind="stable")
+    return packed[order], positions[order]
 
 
-def _lost(forward: NDArray[np.int32] | NDArray[np.int64], dead_rows: Int64s) -> Neighbours:
+def _lost(forward: NDArray[np.int32] | NDArray[np.int64], dead_rows: Int64s, num_targets: int) -> Neighbours:
     """Lists of the dead rows of the base by the row they named."""
-    named = np.asarray(forward[dead_rows], np.int64)
-    rows, named = dead_rows[named >= 0], named[named >= 0]
-    order = np.argsort(named, kind="stable")
-    named = named[order]
-    begins = np.flatnonzero(np.append(True, named[1:] != named[:-1])) if len(named) else _NONE
-    return Neighbours(named[begins], np.append(begins, len(named)).astype(np.int64), rows[order])
+    packed, positions = _by_target(np.asarray(forward[dead_rows], np.int64), num_targets)
+    found, offsets = np.empty(len(packed), np.int64), np.empty(len(packed) + 1, np.int64)
+    rows, place = np.empty(len(packed), np.int64), np.empty(len(packed), np.int64)
+    num = _group(packed, positions, (dead_rows, dead_rows, 0), (found, offsets, rows, place))
+    return Neighbours(found[:num].copy(), offsets[: num + 1].copy(), rows)
 
 
 @compiled
@@ -279,7 +326,7 @@ def _weave(live, patched_rows, patched_to, out):  # type: ignore[no-untyped-def]
 
 @compiled
 def _pack(targets, packed, positions):  # type: ignore[no-untyped-def]
-    """Targets that there are, with their positions behind them, or beside them where both are too large for that."""
+    """As ``_by_target``, not sorted; returns how many there are."""
     num = 0
     for i in range(targets.shape[0]):
         if targets[i] < 0:
@@ -294,7 +341,7 @@ def _pack(targets, packed, positions):  # type: ignore[no-untyped-def]
 
 @compiled
 def _group(packed, positions, given, out):  # type: ignore[no-untyped-def]
-    """Turn what ``_pack`` gave, sorted, into lists; returns how many there are."""
+    """Turn what ``_by_target`` gave into lists; returns how many there are."""
     rows, place, num_base = given
     found, offsets, extra_rows, extra_place = out
     num = 0
@@ -308,4 +355,34 @@ def _group(packed, positions, given, out):  # type: ignore[no-untyped-def]
         extra_rows[i] = rows[position] if rows.shape[0] > 0 else num_base + position
         extra_place[i] = place[position]
     offsets[num] = packed.shape[0]
+    return num
+
+
+@compiled
+def _renew(lists, moved, came, place, num_base, out):  # type: ignore[no-untyped-def]
+    """Merge lists, their rows moved, with rows that came; returns how many lists there are, none of them empty."""
+    targets, offsets, rows, old_place = lists
+    new_targets, new_rows = came
+    found, out_offsets, out_rows, out_place = out
+    num = i = j = k = 0
+    while i < targets.shape[0] or j < new_targets.shape[0]:
+        is_new = i == targets.shape[0] or (j < new_targets.shape[0] and new_targets[j] < targets[i])
+        target = new_targets[j] if is_new else targets[i]
+        found[num], out_offsets[num] = target, k
+        begin, end = (0, 0) if is_new else (offsets[i], offsets[i + 1])
+        i += 0 if is_new else 1
+        for at in range(begin, end):
+            row = np.int64(moved[rows[at] - num_base])
+            if row < 0:
+                continue
+            while j < new_targets.shape[0] and new_targets[j] == target and new_rows[j] < row:
+                out_rows[k], out_place[k] = num_base + new_rows[j], place[new_rows[j]]
+                j, k = j + 1, k + 1
+            out_rows[k], out_place[k] = num_base + row, old_place[at]
+            k += 1
+        while j < new_targets.shape[0] and new_targets[j] == target:
+            out_rows[k], out_place[k] = num_base + new_rows[j], place[new_rows[j]]
+            j, k = j + 1, k + 1
+        num += k > out_offsets[num]
+    out_offsets[num] = k
     return num

@@ -1,0 +1,60 @@
+"""A view that was renewed step by step is the one that is made at once."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.live import Shop, as_changes, random_events, shop_schema, take_all
+
+from kincast.clock import Span
+from kincast.graph.live import Joined
+from kincast.graph.state import State
+from kincast.graph.view import ViewMaker
+
+KEYS = st.sampled_from(["BIGINT", "VARCHAR", "mixed"])
+
+
+def plain(value: Any) -> Any:
+    """Everything that a table or a link of a view holds, as lists."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Joined):
+        return plain(value.live)
+    if hasattr(value, "__slots__") and type(value).__name__ in ("LiveTable", "LiveLink", "Neighbours"):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.name != "base"}
+    return value
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6), KEYS, st.sampled_from([None, Span(-1, "days")]), st.booleans())
+def test_renewed_as_made(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, keys: str, shift: Span | None, ordered: bool
+) -> None:
+    draw, schema = random.Random(seed), shop_schema(keys, shift)
+    shop = Shop(schema)
+    take_all(shop, random_events(schema, draw, draw.choice([0, 30])))
+    state = State(shop.build(tmp_path_factory.mktemp("base")))
+    maker = ViewMaker(state)
+    events = random_events(schema, draw, 80, first=1000)
+    if not ordered:
+        draw.shuffle(events)
+    kept = []
+    while events:
+        size = draw.randint(1, 12)
+        part, events = events[:size], events[size:]
+        for changes in as_changes(schema, part):
+            state.apply(changes)
+        view = maker.make(1)
+        kept.append((view, plain(list(view.tables.values())), [plain(view.tables[n]) for n in view.tables]))
+        made = ViewMaker(state).make(1)
+        assert {n: plain(table) for n, table in view.tables.items()} == {n: plain(t) for n, t in made.tables.items()}
+        assert list(map(plain, view.links)) == list(map(plain, made.links))
+        assert maker.make(2).links == view.links  # the very objects: nothing has come
+    for view, _, tables in kept:
+        assert [plain(view.tables[n]) for n in view.tables] == tables, "a view that is held has changed"
