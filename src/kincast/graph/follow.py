@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -71,7 +72,7 @@ class Live:
         return view
 
     def start(self, interval_s: float = INTERVAL_S) -> None:
-        """Renew the view in a thread, until ``stop``."""
+        """Renew the view in a thread every so many seconds, or as often as it can, until ``stop``."""
         self._thread = threading.Thread(target=self._run, args=(interval_s,), name="kincast-live", daemon=True)
         self._thread.start()
 
@@ -88,12 +89,15 @@ class Live:
             return self._renewed.wait_for(lambda: self.view.record >= record, timeout_s)
 
     def _run(self, interval_s: float) -> None:
-        while not self._stopping.wait(interval_s):
+        pause_s = interval_s
+        while not self._stopping.wait(pause_s):
+            begun = time.monotonic()
             try:
                 self.refresh()
                 self.problem = None
             except KincastError as error:  # the view before goes on being read; the next round tries again
                 self.problem = error
+            pause_s = max(interval_s - (time.monotonic() - begun), 0.1 * interval_s)
 
     def _open(self) -> None:
         base = open_snapshot(self.root)

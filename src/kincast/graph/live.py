@@ -118,7 +118,6 @@ class LiveLink:
         patched_to: [p] int64 the row it names now.
         extra: target row → rows that refer to it and are not in the base's list: live ones, and patched ones of the
             base; in the order of all rows.
-        extra_place: [edges] int64 base rows before each of them.
         lost: base target row → dead base rows in its list, ascending.
     """
 
@@ -128,7 +127,6 @@ class LiveLink:
     patched_rows: Int64s
     patched_to: Int64s
     extra: Neighbours
-    extra_place: Int64s
     lost: Neighbours
 
 

@@ -21,6 +21,9 @@ from kincast.source.change import Int64s
 LIVE = "_kincast_live"
 """What SQL calls the live rows; no table of a user's is called so."""
 
+BLOCK_BITS = 9
+MIXED = np.iinfo(np.int64).min
+
 
 class RowOrder:
     """The order of a table's live rows, by time and then by key (all columns where there is no key), as a build has it.
@@ -90,6 +93,15 @@ class RowOrder:
         if self._base_keys is None:
             self._settle(merged, fresh_us)
         self.arrivals, self.time_us, self.place = merged
+
+    def shift(self) -> Int64s:
+        """[blocks of live rows before ``renew``] int64 how far all rows of a block moved; ``MIXED`` where they differ.
+
+        It is small enough to stay near the processor where ``moved`` is not.
+        """
+        shift = np.empty((len(self.moved) >> BLOCK_BITS) + 1, np.int64)
+        _find_shift(self.moved, shift)
+        return shift
 
     def _settle(self, merged: list[Int64s], fresh_us: Int64s) -> None:
         """Put the rows of those times in order that keys decide about."""
@@ -214,6 +226,18 @@ def _find_fresh(first, time_us, held, rejected, is_in, fresh):  # type: ignore[n
             fresh[num] = row
             num += 1
     return num
+
+
+@compiled
+def _find_shift(moved, shift):  # type: ignore[no-untyped-def]
+    for block in range(shift.shape[0]):
+        begin = block << BLOCK_BITS
+        end = min(begin + (1 << BLOCK_BITS), moved.shape[0])
+        num_other = 0
+        for at in range(begin, end):
+            num_other += moved[at] - at != moved[begin] - begin
+        is_mixed = begin == end or num_other > 0 or moved[begin] < 0
+        shift[block] = MIXED if is_mixed else moved[begin] - begin
 
 
 @compiled

@@ -15,7 +15,7 @@ from kincast.compile import compiled
 from kincast.graph.csr import INT32_ROWS
 from kincast.graph.judge import NO_TIME_US
 from kincast.graph.live import Joined, LiveLink, LiveSnapshot, LiveTable, Neighbours
-from kincast.graph.order import RowOrder
+from kincast.graph.order import BLOCK_BITS, MIXED, RowOrder
 from kincast.graph.state import UNTOUCHED, State
 from kincast.schema import Link, Table
 from kincast.source.change import Int64s
@@ -174,10 +174,14 @@ class ViewMaker:
         live_forward = _named(self._state.tables[name].foreign[index].values, row_of, source.arrival)
         stands = before is not None and was is not None and tables[target] is self._tables[target]
         if before is not None and stands and not len(patched_rows) + len(before.patched_rows):
-            extra, extra_place = _renewed(before, self._orders[name], source, live_forward)
+            extra = _renewed(before, self._orders[name], source, live_forward)
         else:
-            extra, extra_place = _extra(live_forward, source, patched_rows, patched_to, tables[target].num_rows)
-        is_same_lost = before is not None and was is not None and source.dead_rows is was.dead_rows
+            extra = _extra(live_forward, source, patched_rows, patched_to, tables[target].num_rows)
+        if before is not None and was is not None and source.dead_rows is was.dead_rows:
+            lost = before.lost
+        else:
+            named = np.asarray(base.forward[source.dead_rows], np.int64)
+            lost = _lists(named, source.dead_rows, 0, tables[target].num_base)
         return LiveLink(
             link=base.link,
             base=base,
@@ -185,10 +189,7 @@ class ViewMaker:
             patched_rows=patched_rows,
             patched_to=patched_to,
             extra=extra,
-            extra_place=extra_place,
-            lost=before.lost
-            if before is not None and is_same_lost
-            else _lost(base.forward, source.dead_rows, tables[target].num_base),
+            lost=lost,
         )
 
 
@@ -228,41 +229,38 @@ def _named(slots: Int64s, row_of: Int64s, arrivals: Int64s | None = None) -> Int
 
 def _extra(
     live_forward: Int64s, source: LiveTable, patched_rows: Int64s, patched_to: Int64s, num_targets: int
-) -> tuple[Neighbours, Int64s]:
-    """Lists of the live and the patched rows by the row they name, and the base rows before each of them."""
-    rows, place, targets = _NONE, source.place, live_forward
+) -> Neighbours:
+    """Lists of the live and the patched rows by the row they name."""
+    rows, targets = _NONE, live_forward
     if len(patched_rows):
         num = len(live_forward) + len(patched_rows)
-        rows, place, targets = (np.empty(num, np.int64) for _ in range(3))
-        live = (live_forward, source.place, source.num_base)
-        _weave(live, patched_rows, patched_to, (rows, place, targets))
-    packed, positions = _by_target(targets, num_targets)
-    num = len(packed)
-    found, offsets = np.empty(num, np.int64), np.empty(num + 1, np.int64)
-    extra_rows, extra_place = np.empty(num, np.int64), np.empty(num, np.int64)
-    num_found = _group(packed, positions, (rows, place, source.num_base), (found, offsets, extra_rows, extra_place))
-    return Neighbours(found[:num_found].copy(), offsets[: num_found + 1].copy(), extra_rows), extra_place
+        rows, targets = np.empty(num, np.int64), np.empty(num, np.int64)
+        _weave((live_forward, source.place, source.num_base), patched_rows, patched_to, (rows, targets))
+    return _lists(targets, rows, source.num_base, num_targets)
 
 
-def _renewed(before: LiveLink, order: RowOrder, source: LiveTable, live_forward: Int64s) -> tuple[Neighbours, Int64s]:
+def _renewed(before: LiveLink, order: RowOrder, source: LiveTable, live_forward: Int64s) -> Neighbours:
     """What ``_extra`` gives, from the lists before; what is named stands as it was, and no row is patched."""
     lists = before.extra
     targets = live_forward[order.came]
     order_of = np.argsort(targets, kind="stable")
     order_of = order_of[np.searchsorted(targets[order_of], 0) :]
-    most = len(lists.rows) + len(order_of)
-    offsets = np.empty(len(lists.targets) + len(order_of) + 1, np.int64)
-    found, extra_rows, extra_place = (
-        np.empty(len(offsets), np.int64),
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-    )
-    given = (lists.targets, lists.offsets, lists.rows, before.extra_place)
+    most = len(lists.targets) + len(order_of)
+    found, offsets = np.empty(most, np.int64), np.empty(most + 1, np.int64)
+    rows = np.empty(len(lists.rows) + len(order_of), np.int64)
     came = (targets[order_of], order.came[order_of])
-    out = (found, offsets, extra_rows, extra_place)
-    num = _renew(given, order.moved, came, source.place, source.num_base, out)
-    size = offsets[num]
-    return Neighbours(found[:num], offsets[: num + 1], extra_rows[:size]), extra_place[:size]
+    given, went = (lists.targets, lists.offsets, lists.rows), (order.moved, order.shift())
+    num = _renew(given, went, came, source.num_base, found, offsets, rows)
+    return Neighbours(found[:num], offsets[: num + 1], rows[: offsets[num]])
+
+
+def _lists(targets: Int64s, rows: Int64s, first: int, num_targets: int) -> Neighbours:
+    """Lists by target, -1 for none, of those rows; of ``first`` and the ones behind it where none are given."""
+    packed, positions = _by_target(targets, num_targets)
+    found, offsets = np.empty(len(packed), np.int64), np.empty(len(packed) + 1, np.int64)
+    listed = np.empty(len(packed), np.int64)
+    num = _group(packed, positions, rows, first, found, offsets, listed)
+    return Neighbours(found[:num].copy(), offsets[: num + 1].copy(), listed)
 
 
 def _by_target(targets: Int64s, num_targets: int) -> tuple[Int64s, Int64s]:
@@ -280,15 +278,6 @@ def _by_target(targets: Int64s, num_targets: int) -> tuple[Int64s, Int64s]:
         return packed, positions
     order = np.argsort(packed, kind="stable")
     return packed[order], positions[order]
-
-
-def _lost(forward: NDArray[np.int32] | NDArray[np.int64], dead_rows: Int64s, num_targets: int) -> Neighbours:
-    """Lists of the dead rows of the base by the row they named."""
-    packed, positions = _by_target(np.asarray(forward[dead_rows], np.int64), num_targets)
-    found, offsets = np.empty(len(packed), np.int64), np.empty(len(packed) + 1, np.int64)
-    rows, place = np.empty(len(packed), np.int64), np.empty(len(packed), np.int64)
-    num = _group(packed, positions, (dead_rows, dead_rows, 0), (found, offsets, rows, place))
-    return Neighbours(found[:num].copy(), offsets[: num + 1].copy(), rows)
 
 
 @compiled
@@ -313,14 +302,14 @@ def _follow_slots(slots, row_of, arrivals, is_direct, rows):  # type: ignore[no-
 def _weave(live, patched_rows, patched_to, out):  # type: ignore[no-untyped-def]
     """Live and patched rows in the order of all rows; base row b comes before live row d if b < place[d]."""
     live_forward, live_place, num_base = live
-    rows, place, targets = out
+    rows, targets = out
     i = j = 0
     for k in range(rows.shape[0]):
         if i == live_forward.shape[0] or (j < patched_rows.shape[0] and patched_rows[j] < live_place[i]):
-            rows[k], place[k], targets[k] = patched_rows[j], patched_rows[j], patched_to[j]
+            rows[k], targets[k] = patched_rows[j], patched_to[j]
             j += 1
         else:
-            rows[k], place[k], targets[k] = num_base + i, live_place[i], live_forward[i]
+            rows[k], targets[k] = num_base + i, live_forward[i]
             i += 1
 
 
@@ -340,10 +329,8 @@ def _pack(targets, packed, positions):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _group(packed, positions, given, out):  # type: ignore[no-untyped-def]
+def _group(packed, positions, rows, first, found, offsets, listed):  # type: ignore[no-untyped-def]
     """Turn what ``_by_target`` gave into lists; returns how many there are."""
-    rows, place, num_base = given
-    found, offsets, extra_rows, extra_place = out
     num = 0
     for i in range(packed.shape[0]):
         target, position = packed[i] >> 32, packed[i] & 0xFFFFFFFF
@@ -352,37 +339,41 @@ def _group(packed, positions, given, out):  # type: ignore[no-untyped-def]
         if num == 0 or found[num - 1] != target:
             found[num], offsets[num] = target, i
             num += 1
-        extra_rows[i] = rows[position] if rows.shape[0] > 0 else num_base + position
-        extra_place[i] = place[position]
+        listed[i] = rows[position] if rows.shape[0] > 0 else first + position
     offsets[num] = packed.shape[0]
     return num
 
 
 @compiled
-def _renew(lists, moved, came, place, num_base, out):  # type: ignore[no-untyped-def]
+def _renew(lists, went, came, num_base, found, offsets, listed):  # type: ignore[no-untyped-def]
     """Merge lists, their rows moved, with rows that came; returns how many lists there are, none of them empty."""
-    targets, offsets, rows, old_place = lists
+    old_targets, old_offsets, old_rows = lists
+    moved, shift = went
     new_targets, new_rows = came
-    found, out_offsets, out_rows, out_place = out
     num = i = j = k = 0
-    while i < targets.shape[0] or j < new_targets.shape[0]:
-        is_new = i == targets.shape[0] or (j < new_targets.shape[0] and new_targets[j] < targets[i])
-        target = new_targets[j] if is_new else targets[i]
-        found[num], out_offsets[num] = target, k
-        begin, end = (0, 0) if is_new else (offsets[i], offsets[i + 1])
+    while i < old_targets.shape[0] or j < new_targets.shape[0]:
+        is_new = i == old_targets.shape[0] or (j < new_targets.shape[0] and new_targets[j] < old_targets[i])
+        target = new_targets[j] if is_new else old_targets[i]
+        found[num], offsets[num] = target, k
+        begin, end = (0, 0) if is_new else (old_offsets[i], old_offsets[i + 1])
         i += 0 if is_new else 1
+        is_joined = j < new_targets.shape[0] and new_targets[j] == target
         for at in range(begin, end):
-            row = np.int64(moved[rows[at] - num_base])
+            row = old_rows[at] - num_base
+            by = shift[row >> BLOCK_BITS]
+            row = row + by if by != MIXED else np.int64(moved[row])
             if row < 0:
                 continue
-            while j < new_targets.shape[0] and new_targets[j] == target and new_rows[j] < row:
-                out_rows[k], out_place[k] = num_base + new_rows[j], place[new_rows[j]]
+            while is_joined and new_rows[j] < row:
+                listed[k] = num_base + new_rows[j]
                 j, k = j + 1, k + 1
-            out_rows[k], out_place[k] = num_base + row, old_place[at]
+                is_joined = j < new_targets.shape[0] and new_targets[j] == target
+            listed[k] = num_base + row
             k += 1
-        while j < new_targets.shape[0] and new_targets[j] == target:
-            out_rows[k], out_place[k] = num_base + new_rows[j], place[new_rows[j]]
+        while is_joined:
+            listed[k] = num_base + new_rows[j]
             j, k = j + 1, k + 1
-        num += k > out_offsets[num]
-    out_offsets[num] = k
+            is_joined = j < new_targets.shape[0] and new_targets[j] == target
+        num += k > offsets[num]
+    offsets[num] = k
     return num
