@@ -88,6 +88,7 @@ class Judge:
         self.schema = schema
         self._connection = duckdb.connect()
         self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET threads = 1")  # rows come as one chunk, which more would not share
         self._statements: dict[tuple[str, pa.Schema], tuple[str, list[str]]] = {}
 
     def judge(self, changes: Changes) -> Judged:
