@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from kincast.atomic import replace_bytes, storage_errors
 from kincast.errors import SnapshotError, SourceError, StorageError
+from kincast.graph.arrivals import PRESENT, UNTOUCHED
 from kincast.graph.build import build_snapshot
 from kincast.graph.delta import (
     DELTA_FOLDER,
@@ -39,7 +40,7 @@ from kincast.graph.manifest import Manifest
 from kincast.graph.open import open_snapshot
 from kincast.graph.slots import read_digests
 from kincast.graph.snapshot import Snapshot
-from kincast.graph.state import PRESENT, UNTOUCHED, Folded, State, typed_schema
+from kincast.graph.state import Folded, State, typed_schema
 from kincast.progress import Progress, silent
 from kincast.schema import Schema, Table
 from kincast.source.base import BATCH_ROWS, literal, quote

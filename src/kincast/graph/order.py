@@ -10,11 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kincast.compile import compiled
+from kincast.graph.arrivals import TableState
 from kincast.graph.csr import row_type
 from kincast.graph.growing import Growing
 from kincast.graph.judge import NO_TIME_US
 from kincast.graph.snapshot import Snapshot
-from kincast.graph.state import TableState
 from kincast.source.base import quote
 from kincast.source.change import Int64s
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from kincast.clock import Span, add, parse_instant
 from kincast.compile import compiled
+from kincast.graph.arrivals import UNTOUCHED
 from kincast.graph.csr import INT32_ROWS
 from kincast.graph.judge import NO_TIME_US
 from kincast.graph.live import Joined, LiveLink, LiveSnapshot, LiveTable, Neighbours
 from kincast.graph.order import BLOCK_BITS, MIXED, RowOrder
-from kincast.graph.state import UNTOUCHED, State
+from kincast.graph.state import State
 from kincast.schema import Link, Table
 from kincast.source.change import Int64s
 
