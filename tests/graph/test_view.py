@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,3 +59,23 @@ def test_renewed_as_made(
         assert maker.make(2).links == view.links  # the very objects: nothing has come
     for view, tables in kept:
         assert [plain(table) for table in view.tables.values()] == tables, "a view that is held has changed"
+
+
+def test_after_a_failure_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, schema = random.Random(2), shop_schema()
+    shop = Shop(schema)
+    take_all(shop, random_events(schema, draw, 30))
+    state = State(shop.build(tmp_path))
+    maker = ViewMaker(state)
+    maker.make(1)
+    for changes in as_changes(schema, random_events(schema, draw, 40, first=1000)):
+        state.apply(changes)
+    with monkeypatch.context() as patch:
+        patch.setattr("kincast.graph.view._lists", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            maker.make(2)
+    for changes in as_changes(schema, random_events(schema, draw, 40, first=2000)):
+        state.apply(changes)
+    view, made = maker.make(3), ViewMaker(state).make(3)
+    assert list(map(plain, view.tables.values())) == list(map(plain, made.tables.values()))
+    assert list(map(plain, view.links)) == list(map(plain, made.links))

@@ -34,6 +34,11 @@ class ViewMaker:
 
     def __init__(self, state: State) -> None:
         self._state, self._base = state, state.base
+        self._begin()
+
+    def _begin(self) -> None:
+        """Keep nothing of views that were made."""
+        state = self._state
         self._orders = {table.name: RowOrder(state.base, state.tables[table.name]) for table in state.schema}
         self._tables: dict[str, LiveTable] = {}
         self._links: dict[int, LiveLink] = {}
@@ -48,6 +53,13 @@ class ViewMaker:
         Args:
             record: last record of the log that is in the state.
         """
+        try:
+            return self._make(record)
+        except BaseException:  # what is kept may be half of this view and half of the one before
+            self._begin()
+            raise
+
+    def _make(self, record: int) -> LiveSnapshot:
         tables: dict[str, LiveTable] = {}
         for table in self._state.schema.in_time_order():
             parent = self._state.schema.time_link(table)
