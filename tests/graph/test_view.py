@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from tests.live import Shop, as_changes, random_events, shop_schema, take_all
 
 from kincast.clock import Span
+from kincast.graph import compact
+from kincast.graph.delta import Record
 from kincast.graph.live import Joined
 from kincast.graph.state import State
 from kincast.graph.view import ViewMaker
+from kincast.source.change import Delivery
 
 KEYS = st.sampled_from(["BIGINT", "VARCHAR", "mixed"])
 
@@ -79,3 +82,35 @@ def test_after_a_failure_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     view, made = maker.make(3), ViewMaker(state).make(3)
     assert list(map(plain, view.tables.values())) == list(map(plain, made.tables.values()))
     assert list(map(plain, view.links)) == list(map(plain, made.links))
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([1, 7, 1000]))
+def test_together_as_one_by_one(tmp_path_factory: pytest.TempPathFactory, seed: int, most: int) -> None:
+    draw, schema = random.Random(seed), shop_schema()
+    shop = Shop(schema)
+    take_all(shop, random_events(schema, draw, 30))
+    base = shop.build(tmp_path_factory.mktemp("base"))
+    events = random_events(schema, draw, 60, first=1000)
+    events = [replace(event, sequence=event.sequence // 3) for event in events]  # many tie
+    draw.shuffle(events)
+    records = [Record(i, Delivery("s", str(i), tuple(as_changes(schema, events[i::9])))) for i in range(9)]
+    one, other = State(base), State(base)
+    for record in records:
+        for changes in record.delivery.changes:
+            one.apply(changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compact, "MOST_ROWS", most)
+        compact.apply_records(other, [*records, *draw.sample(records, 3)])
+    mine, theirs = compact.folded_changes(one), compact.folded_changes(other)
+    assert {n: t.sort_by("key").to_pydict() for n, t in mine.items()} == {
+        n: t.sort_by("key").to_pydict() for n, t in theirs.items()
+    }
+    one_view, other_view = ViewMaker(one).make(1), ViewMaker(other).make(1)
+    for name, table in one_view.tables.items():
+        again = other_view.tables[name]
+        assert {**plain(table), "arrival": []} == {**plain(again), "arrival": []}
+        columns = [column.name for column in schema.table(name).columns]
+        rows = np.arange(table.num_live)
+        assert one_view.columns(name, columns, rows).equals(other_view.columns(name, columns, rows))
+    assert list(map(plain, one_view.links)) == list(map(plain, other_view.links))

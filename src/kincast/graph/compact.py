@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,6 +47,9 @@ from kincast.schema import Schema, Table
 from kincast.source.base import BATCH_ROWS, literal, quote
 from kincast.source.cast import kept_type
 from kincast.source.change import Changes
+
+MOST_ROWS = 1 << 18
+"""Changes that are judged together are about so many at most."""
 
 _LOCK_FILE = "compact.lock"
 _FOLDED = "folded-"
@@ -136,10 +140,17 @@ def caught_up(root: Path) -> tuple[State, int]:
 def apply_records(state: State, records: Sequence[Record]) -> None:
     """Apply the changes of records, those of one table together; tables that the schema does not have are left out."""
     found: dict[tuple[str, pa.Schema, bool], list[Changes]] = {}
+    num_rows: Counter[tuple[str, pa.Schema, bool]] = Counter()
     for record in records:
         for one in record.delivery.changes:
-            if state.schema.has_table(one.table) and len(one):
-                found.setdefault((one.table, one.rows.schema, one.ids is None), []).append(one)
+            if not state.schema.has_table(one.table) or not len(one):
+                continue
+            alike = (one.table, one.rows.schema, one.ids is None)
+            found.setdefault(alike, []).append(one)
+            num_rows[alike] += len(one)
+            if num_rows[alike] >= MOST_ROWS:
+                state.apply(joined_changes(found.pop(alike)))
+                del num_rows[alike]
     for parts in found.values():
         state.apply(joined_changes(parts))
 
