@@ -23,6 +23,8 @@ from kincast.graph.state import State
 from kincast.schema import Link
 from kincast.source.change import Int64s
 
+_LOOKED_AT = 1 << 16
+
 
 class Joined:
     """The rows of an array of the base and, behind them, those of a live one; neither is copied.
@@ -170,7 +172,7 @@ class LiveSnapshot:
             return 0
         last = found.num_base - 1
         if len(found.dead):
-            last = -1 if found.dead.all() else last - int(np.argmin(found.dead[::-1]))
+            last = _last_alive(found.dead)
         times = [int(base_us[last])] if last >= 0 else []
         return max([*times, *found.live_time_us[-1:].tolist()], default=0)
 
@@ -218,3 +220,15 @@ class LiveSnapshot:
                 columns = self.columns(table, key, np.arange(self.tables[table].num_live))
                 self._live_keys[table] = (columns, KeyIndex(table, columns))
             return self._live_keys[table]
+
+
+def _last_alive(dead: NDArray[np.bool_]) -> int:
+    """The last row that is not dead; -1 where all are."""
+    end = len(dead)
+    while end > 0:
+        begin = max(0, end - _LOOKED_AT)
+        alive = np.flatnonzero(~dead[begin:end])
+        if len(alive):
+            return begin + int(alive[-1])
+        end = begin
+    return -1
