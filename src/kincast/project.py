@@ -308,10 +308,11 @@ class TaskSettings(Settings):
 
 
 StreamKind = Literal["postgresql", "pull", "redis", "nats", "kafka"]
+COMPACT_AFTER_ROWS = 1_000_000
 
 
 class LiveSettings(Settings):
-    """Where changes of the rows come from, for ``kincast ingest``.
+    """Where changes of the rows come from, for ``kincast ingest``, and when they are folded into the snapshot.
 
     Attributes:
         stream: kind of stream: ``postgresql`` follows the database's log, ``pull`` asks any database for new rows,
@@ -323,6 +324,8 @@ class LiveSettings(Settings):
         columns: table → column that grows with every change of a row, instead of the table's time; for ``pull``.
         overlap: rows that are written up to this much later than their column says are found; for ``pull``.
         every: how often the database is asked; for ``pull``.
+        compact_after_rows: changes since the snapshot after which whoever takes them in makes the next one of them, in
+            a process beside; null never to. A view takes longer, and memory, the more there are.
     """
 
     stream: StreamKind
@@ -333,6 +336,7 @@ class LiveSettings(Settings):
     columns: dict[str, str] = Field(default_factory=dict)
     overlap: SpanField = Span(5, "minutes")
     every: SpanField = Span(5, "seconds")
+    compact_after_rows: int | None = Field(COMPACT_AFTER_ROWS, ge=1)
 
     @model_validator(mode="after")
     def _has_a_server(self) -> LiveSettings:

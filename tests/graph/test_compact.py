@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from kincast.graph.compact import compact
 from kincast.graph.delta import DeltaLog, segments
 from kincast.graph.follow import Live
 from kincast.graph.open import open_snapshot
+from kincast.graph.snapshot import Snapshot
 from kincast.schema import Schema
 from kincast.source.change import Delivery
 
@@ -105,3 +107,39 @@ def test_a_follower_goes_over_to_the_compacted(tmp_path: Path) -> None:
         log.append(Delivery("s", "3", tuple(as_changes(schema, random_events(schema, draw, 5, first=2000)))))
         assert live.wait_for(3, timeout_s=30)
         assert live.problem is None
+
+
+def test_the_view_goes_on_while_the_compacted_is_opened(tmp_path: Path) -> None:
+    schema, draw = shop_schema(), random.Random(4)
+    shop = Shop(schema)
+    shop.build(tmp_path)
+    held, waits = threading.Event(), threading.Event()
+
+    def on_base(base: Snapshot) -> None:
+        if base.id != old:
+            held.set()
+            assert waits.wait(60)
+
+    old = open_snapshot(tmp_path).id
+    with DeltaLog(tmp_path) as log, Live(tmp_path, on_base=on_base) as live:
+
+        def deliver(number: int) -> None:
+            events = random_events(schema, draw, 20, first=1000 * number)
+            take_all(shop, events)
+            log.append(Delivery("s", str(number), tuple(as_changes(schema, events))))
+
+        deliver(1)
+        live.start(0.01)
+        made = compact(tmp_path, log=log)
+        assert held.wait(60)
+        deliver(2)
+        assert live.wait_for(2, timeout_s=60)
+        assert live.view.base.id == old
+        waits.set()
+        deliver(3)
+        while live.view.base.id == old:
+            threading.Event().wait(0.01)
+        assert live.view.base.id == made.id
+        assert live.wait_for(3, timeout_s=60)
+        assert live.problem is None
+    assert compact(tmp_path).id == shop.build(tmp_path / "rebuilt").id

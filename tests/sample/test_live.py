@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from tests.live import Shop, as_changes, random_events, shop_schema, take_all
 
 from kincast.clock import Span, parse_instant
-from kincast.graph.live import LiveSnapshot, ViewMaker
+from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.graph.state import State
+from kincast.graph.view import ViewMaker
 from kincast.sample.batch import Batch, Seeds
 from kincast.sample.live import LiveSampler
 from kincast.sample.sampler import Sampler

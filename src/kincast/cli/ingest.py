@@ -28,7 +28,7 @@ def ingest(
 
     Follows the stream that kincast.yaml names under 'live', beside the snapshot that kincast build made. What is kept
     survives a kill at any moment; a server that cannot be reached is asked again. Rows that a rule rejects also go to
-    the dead letters.
+    the dead letters. When enough has come, the next snapshot is made of it in a process beside.
     """
     from kincast.cli.workspace import Workspace
 
@@ -36,11 +36,17 @@ def ingest(
     workspace = Workspace.open(project)
     schema = workspace.snapshot().schema
 
+    from kincast.graph.autocompact import AutoCompact
     from kincast.graph.delta import DeltaLog
     from kincast.graph.ingest import IngestStatus
     from kincast.graph.ingest import ingest as take_in
 
-    with contextlib.closing(workspace.stream(schema)) as stream, DeltaLog(workspace.project.snapshots) as log:
+    after_rows = None if once else workspace.compact_after_rows
+    with (
+        contextlib.closing(workspace.stream(schema)) as stream,
+        DeltaLog(workspace.project.snapshots) as log,
+        AutoCompact(log, after_rows),
+    ):
         status = IngestStatus(stream.name, log.position(stream.name))
         if not once:
             console.say(f"following {stream.name}; stop with Ctrl-C")

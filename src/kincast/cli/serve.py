@@ -88,6 +88,7 @@ def _intake(workspace: Workspace, wanted: bool) -> Iterator[Intake | None]:
     if not wanted:
         yield None
         return
+    from kincast.graph.autocompact import AutoCompact
     from kincast.graph.delta import DeltaLog
     from kincast.graph.ingest import ingesting
     from kincast.serve.intake import Intake
@@ -95,6 +96,7 @@ def _intake(workspace: Workspace, wanted: bool) -> Iterator[Intake | None]:
     schema = workspace.snapshot().schema
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(DeltaLog(workspace.project.snapshots))
+        stack.enter_context(AutoCompact(log, workspace.compact_after_rows))
         if workspace.project.live is not None:
             stream = stack.enter_context(contextlib.closing(workspace.stream(schema)))
             stack.enter_context(ingesting(stream, log, schema))

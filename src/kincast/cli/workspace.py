@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kincast.atomic import replace_text, scratch_folder
 from kincast.errors import ProjectError, SnapshotError, VersionError
 from kincast.progress import Progress, silent
-from kincast.project import PROJECT_FILE, Project, TaskSettings, read_project
+from kincast.project import COMPACT_AFTER_ROWS, PROJECT_FILE, Project, TaskSettings, read_project
 
 if TYPE_CHECKING:
     from kincast.graph.snapshot import Snapshot
@@ -98,6 +98,12 @@ class Workspace:
                 return
         with self.fresh_tables(schema, progress) as tables:
             yield tables
+
+    @property
+    def compact_after_rows(self) -> int | None:
+        """Changes beside the snapshot after which whoever takes them in compacts; None for never."""
+        live = self.project.live
+        return COMPACT_AFTER_ROWS if live is None else live.compact_after_rows
 
     @contextlib.contextmanager
     def fresh_tables(self, schema: Schema, progress: Progress = silent) -> Iterator[Tables]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from kincast.feature.encode import encode_rows
 from kincast.feature.spec import FeatureSpec
 from kincast.feature.store import FeatureStore, TableFeatures, Words
+from kincast.graph.growing import Growing
 from kincast.graph.live import LiveSnapshot, LiveTable
-from kincast.graph.state import Growing
 
 
 @dataclass(frozen=True, slots=True)

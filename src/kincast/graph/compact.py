@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 
 from kincast.atomic import replace_bytes, storage_errors
 from kincast.errors import SnapshotError, SourceError, StorageError
+from kincast.graph.arrivals import PRESENT, UNTOUCHED
 from kincast.graph.build import build_snapshot
 from kincast.graph.delta import (
     DELTA_FOLDER,
@@ -37,13 +39,17 @@ from kincast.graph.delta import (
 from kincast.graph.judge import RULE_COLUMN, Judge, foreign_sql, text_sql
 from kincast.graph.manifest import Manifest
 from kincast.graph.open import open_snapshot
+from kincast.graph.slots import read_digests
 from kincast.graph.snapshot import Snapshot
-from kincast.graph.state import OLDEST, PRESENT, UNTOUCHED, Folded, State, typed_schema
+from kincast.graph.state import Folded, State, typed_schema
 from kincast.progress import Progress, silent
 from kincast.schema import Schema, Table
 from kincast.source.base import BATCH_ROWS, literal, quote
 from kincast.source.cast import kept_type
 from kincast.source.change import Changes
+
+MOST_ROWS = 1 << 18
+"""Changes that are judged together are about so many at most."""
 
 _LOCK_FILE = "compact.lock"
 _FOLDED = "folded-"
@@ -134,10 +140,17 @@ def caught_up(root: Path) -> tuple[State, int]:
 def apply_records(state: State, records: Sequence[Record]) -> None:
     """Apply the changes of records, those of one table together; tables that the schema does not have are left out."""
     found: dict[tuple[str, pa.Schema, bool], list[Changes]] = {}
+    num_rows: Counter[tuple[str, pa.Schema, bool]] = Counter()
     for record in records:
         for one in record.delivery.changes:
-            if state.schema.has_table(one.table) and len(one):
-                found.setdefault((one.table, one.rows.schema, one.ids is None), []).append(one)
+            if not state.schema.has_table(one.table) or not len(one):
+                continue
+            alike = (one.table, one.rows.schema, one.ids is None)
+            found.setdefault(alike, []).append(one)
+            num_rows[alike] += len(one)
+            if num_rows[alike] >= MOST_ROWS:
+                state.apply(joined_changes(found.pop(alike)))
+                del num_rows[alike]
     for parts in found.values():
         state.apply(joined_changes(parts))
 
@@ -171,19 +184,8 @@ def folded_record(root: Path, base: Snapshot) -> int:
 
 def folded_changes(state: State) -> dict[str, pa.Table]:
     """Table → key, sequence and content of every key that was ever changed."""
-    found = {}
-    for name, table in state.tables.items():
-        keys = np.array(list(table.slots), "S32")
-        changed = table.sequence.values > OLDEST
-        if changed.any():
-            found[name] = pa.table(
-                {
-                    "key": pa.array(keys[changed].astype(str), pa.string()),
-                    "sequence": pa.array(table.sequence.values[changed], pa.int64()),
-                    "content": pa.array(table.content.values[changed].astype(str), pa.string()),
-                }
-            )
-    return found
+    found = {name: table.remembered() for name, table in state.tables.items()}
+    return {name: changes for name, changes in found.items() if changes.num_rows}
 
 
 def save_folded(root: Path, id: str, folded: Folded) -> None:
@@ -336,11 +338,9 @@ class MergedSource:
         if not table.key:
             return judged.rows
         state = self._state.tables[table.name]
-        changed = [
-            key is not None and key in state.slots and bool(state.standing.values[state.slots[key]] != UNTOUCHED)
-            for key in judged.keys.to_pylist()
-        ]
-        return judged.rows.filter(pa.array([not one for one in changed], pa.bool_()))
+        slots = state.slots.find(read_digests(judged.keys))
+        changed = np.append(state.standing.values, UNTOUCHED)[slots] != UNTOUCHED  # the last for keys never heard of
+        return judged.rows.filter(pa.array(~changed))
 
 
 def _one_of(parts: list[str], keys: Iterable[str]) -> str:

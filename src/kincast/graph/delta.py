@@ -80,6 +80,10 @@ class DeltaLog:
     Args:
         root: folder of all versions of the snapshot; made when missing.
 
+    Attributes:
+        folder: of the log.
+        num_kept: changes that were kept since it was opened.
+
     Raises:
         StorageError: another process writes here, or the disk refused.
         SnapshotError: a record in the middle of the log is damaged.
@@ -87,6 +91,7 @@ class DeltaLog:
 
     def __init__(self, root: Path) -> None:
         self.folder = root / DELTA_FOLDER
+        self.num_kept = 0
         self._queue: list[_Ticket] = []
         self._queue_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._file, self._end, self._crc, self._last = -1, 0, 0, 0
@@ -221,6 +226,7 @@ class DeltaLog:
         for ticket in tickets:
             self._last += 1
             ticket.record = self._last
+            self.num_kept += sum(map(len, ticket.delivery.changes))
             self._positions[ticket.delivery.stream] = ticket.delivery.position
 
 

@@ -15,6 +15,7 @@ from kincast.graph.compact import MergedSource, caught_up, compacting, fold
 from kincast.graph.deadletter import DeadLetters
 from kincast.graph.delta import DeltaLog, remove_segments
 from kincast.graph.judge import Judge
+from kincast.graph.slots import read_digests
 from kincast.graph.snapshot import Snapshot
 from kincast.graph.state import State, typed_schema
 from kincast.progress import Progress, silent
@@ -81,7 +82,8 @@ def _key_text(state: State, table: Table, key: Any) -> str:
     judged = Judge(state.schema).judge(Changes(table.name, rows, np.zeros(1, np.int64), np.ones(1, np.bool_)))
     text = judged.keys[0].as_py()
     # A key that was heard of may be gone from here, but still be in older versions.
-    if text is None or (text not in state.tables[table.name].slots and state.base.rows_of(table.name, [key])[0] < 0):
+    known = text is not None and state.tables[table.name].slots.find(read_digests(judged.keys))[0] >= 0
+    if text is None or (not known and state.base.rows_of(table.name, [key])[0] < 0):
         raise KeyNotFoundError(f"no row has the key {key!r}", where=table.name, keys=[key])
     return str(text)
 
@@ -109,5 +111,5 @@ def _follow_keys(state: State, forgotten: dict[str, list[str]]) -> None:
 
 def _mark(state: State, name: str, texts: Sequence[str]) -> None:
     """Let deletions of those keys hold for good."""
-    here = state.tables[name]
-    here.remember(texts, np.full(len(texts), NEWEST, np.int64), np.full(len(texts), b"z", "S32"))
+    sequence = np.full(len(texts), NEWEST, np.int64)
+    state.tables[name].remember(pa.table({"key": list(texts), "sequence": sequence, "content": ["z"] * len(texts)}))

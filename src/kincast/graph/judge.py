@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import duckdb
@@ -34,7 +35,6 @@ class Judged:
         rules: [n] text of the rule that rejects the row (``key.null``, ``time.missing``, ``time.unreadable``), or
             null where it is accepted. Of deleted rows only the key is looked at.
         keys: [n] text that is the same for equal keys (or ids) only; null where a key column is null or unreadable.
-        contents: [n] text that is the same for equal rows only; deletions come last in its order.
         time_us: [n] int64 row's own time; ``NO_TIME_US`` where it has none or takes it through a link.
         end_us: [n] int64 instant from which the row no longer exists; ``NEVER_US`` without one.
         foreign: link index → the key it names, [n] text as in ``keys``, null for none; and that key's typed columns.
@@ -46,7 +46,6 @@ class Judged:
     rows: pa.Table
     rules: pa.Array
     keys: pa.Array
-    contents: pa.Array
     time_us: Int64s
     end_us: Int64s
     foreign: Mapping[int, tuple[pa.Array, pa.Table]]
@@ -89,6 +88,8 @@ class Judge:
         self.schema = schema
         self._connection = duckdb.connect()
         self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET threads = 1")  # rows come as one chunk, which more would not share
+        self._statements: dict[tuple[str, pa.Schema], tuple[str, list[str]]] = {}
 
     def judge(self, changes: Changes) -> Judged:
         """Type and judge changes.
@@ -112,28 +113,53 @@ class Judge:
         except (duckdb.Error, pa.ArrowException) as error:
             raise DataError(f"the rows cannot be read: {first_line(error)}", where=table.name) from None
 
-    def _judge(self, table: Table, changes: Changes) -> Judged:
-        incoming, present = _incoming(table, changes)
-        self._connection.register("incoming", incoming)
+    def contents(self, name: str, rows: pa.Table) -> pa.Array:
+        """[n] text that is the same for equal rows only: a digest of each.
+
+        Args:
+            name: of their table.
+            rows: [n] as in ``Judged``.
+        """
+        columns = self.schema.table(name).columns
+        values = ", ".join(f"CAST(t{i} AS {kept_type(column)})" for i, column in enumerate(columns))
+        with self._registered(rows.rename_columns([f"t{i}" for i in range(len(columns))])):
+            found = self._connection.sql(f"SELECT md5(CAST(row({values}) AS VARCHAR)) FROM incoming").to_arrow_table()
+        return whole(found.column(0))
+
+    @contextmanager
+    def _registered(self, rows: pa.Table) -> Iterator[None]:
+        """The rows as the table ``incoming``."""
+        self._connection.register("incoming", rows)
         try:
-            arrives = {row[0]: row[1] for row in self._connection.execute("DESCRIBE incoming").fetchall()}
-            sql, names = _sql(self.schema, table, present, arrives)
-            found = self._connection.sql(sql).to_arrow_table()
+            yield
         finally:
             self._connection.unregister("incoming")
+
+    def _statement(self, table: Table, present: dict[int, str], incoming: pa.Schema) -> tuple[str, list[str]]:
+        """What ``_sql`` gives; made once for columns that arrive alike, which must be registered."""
+        known = self._statements.get((table.name, incoming))
+        if known is None:
+            arrives = {row[0]: row[1] for row in self._connection.execute("DESCRIBE incoming").fetchall()}
+            known = self._statements[table.name, incoming] = _sql(self.schema, table, present, arrives)
+        return known
+
+    def _judge(self, table: Table, changes: Changes) -> Judged:
+        incoming, present = _incoming(table, changes)
+        with self._registered(incoming):
+            sql, names = self._statement(table, present, incoming.schema)
+            found = self._connection.sql(sql).to_arrow_table()
         parts = dict(zip(names, found.columns, strict=True))
         unreadable, samples = _unreadable(table, present, parts, incoming)
         foreign = {}
         for index, link in enumerate(self.schema.links):
             if link.table == table.name:
                 columns = [parts[f"foreign{index}.{i}"] for i in range(len(link.columns))]
-                foreign[index] = (_whole(parts[f"foreign{index}"]), pa.table(columns, list(link.target_columns)))
+                foreign[index] = (whole(parts[f"foreign{index}"]), pa.table(columns, list(link.target_columns)))
         return Judged(
             changes=changes,
             rows=pa.table([parts[f"value{i}"] for i in range(len(table.columns))], [c.name for c in table.columns]),
-            rules=_whole(parts["rule"]),
-            keys=_whole(parts["key"]),
-            contents=_whole(parts["content"]),
+            rules=whole(parts["rule"]),
+            keys=whole(parts["key"]),
             time_us=_instants(parts["time"]),
             end_us=_instants(parts["end"]),
             foreign=foreign,
@@ -153,8 +179,8 @@ def _incoming(table: Table, changes: Changes) -> tuple[pa.Table, dict[int, str]]
                 arrays.append(_plain(values))
                 names.append(f"c{index}")
     arrays.append(pa.array(changes.deleted, pa.bool_()))
-    arrays.append(pa.array(changes.ids if changes.ids is not None else [None] * len(changes), pa.string()))
-    return pa.table(arrays, [*names, "deleted", "id"]), present
+    arrays.append(pa.nulls(len(changes), pa.string()) if changes.ids is None else pa.array(changes.ids, pa.string()))
+    return pa.table(arrays, [*names, "deleted", "id"]).combine_chunks(), present
 
 
 def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -177,11 +203,9 @@ def _sql(schema: Schema, table: Table, present: dict[int, str], arrives: dict[st
     rule = f"CASE WHEN deleted THEN NULL ELSE {rule} END"
     if table.key:
         rule = f"CASE WHEN {key} IS NULL THEN 'key.null' ELSE {rule} END"
-    row = f"md5(CAST(row({', '.join(place.values())}) AS VARCHAR))"
     chosen = {f"value{i}": f"t{i}" for i in range(len(table.columns))}
     chosen["rule"] = f"CAST({rule} AS VARCHAR)"
     chosen["key"] = key
-    chosen["content"] = f"CASE WHEN deleted THEN 'z' ELSE {row} END"
     chosen["time"] = f"epoch_us(CAST({time} AS TIMESTAMP))"
     chosen["end"] = (
         f"epoch_us(CAST({place[table.end_time]} AS TIMESTAMP))" if table.end_time else "CAST(NULL AS BIGINT)"
@@ -238,6 +262,8 @@ def _unreadable(
     living = pc.invert(incoming.column("deleted"))
     for index, raw in present.items():
         came, typed = incoming.column(raw), parts[f"value{index}"]
+        if typed.null_count == came.null_count:  # what was null is null
+            continue
         lost = pc.and_(living, pc.and_(pc.is_valid(came), pc.is_null(typed)))
         if not pc.any(lost).as_py():
             continue
@@ -260,6 +286,7 @@ def _instants(column: pa.ChunkedArray) -> Int64s:
     return np.asarray(pc.fill_null(column, NO_TIME_US).to_numpy(), np.int64)
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
     array = column.combine_chunks()
     return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array

@@ -1,4 +1,4 @@
-"""Live: a snapshot and the changes since, as one immutable graph that is read like a snapshot; made in O(changes).
+"""Live: a snapshot and the changes since, as one immutable graph that is read like a snapshot.
 
 Live rows are numbered from the base's number of rows on, by time and key among themselves. A base row that was changed
 is dead; its new version is a live row, to which the base rows that refer to it still belong. ``place`` is the number
@@ -16,18 +16,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kincast.clock import Span, add, parse_instant
 from kincast.errors import DataError
-from kincast.graph.csr import INT32_ROWS
-from kincast.graph.judge import NO_TIME_US
 from kincast.graph.key import KeyIndex
-from kincast.graph.order import RowOrder
 from kincast.graph.snapshot import SnapshotLink
 from kincast.graph.state import State
-from kincast.schema import Link, Table
+from kincast.schema import Link
 from kincast.source.change import Int64s
 
-_FIRST_US, _LAST_US = parse_instant("0001-01-01"), parse_instant("9999-12-31 23:59:59.999999")
+_LOOKED_AT = 1 << 16
 
 
 class Joined:
@@ -124,7 +120,6 @@ class LiveLink:
         patched_to: [p] int64 the row it names now.
         extra: target row → rows that refer to it and are not in the base's list: live ones, and patched ones of the
             base; in the order of all rows.
-        extra_place: [edges] int64 base rows before each of them.
         lost: base target row → dead base rows in its list, ascending.
     """
 
@@ -134,7 +129,6 @@ class LiveLink:
     patched_rows: Int64s
     patched_to: Int64s
     extra: Neighbours
-    extra_place: Int64s
     lost: Neighbours
 
 
@@ -178,7 +172,7 @@ class LiveSnapshot:
             return 0
         last = found.num_base - 1
         if len(found.dead):
-            last = -1 if found.dead.all() else last - int(np.argmin(found.dead[::-1]))
+            last = _last_alive(found.dead)
         times = [int(base_us[last])] if last >= 0 else []
         return max([*times, *found.live_time_us[-1:].tolist()], default=0)
 
@@ -228,194 +222,13 @@ class LiveSnapshot:
             return self._live_keys[table]
 
 
-class ViewMaker:
-    """Makes views of a state; keeps what stays the same between them.
-
-    Args:
-        state: kept up to date by whoever calls ``make``.
-    """
-
-    def __init__(self, state: State) -> None:
-        self._state, self._base = state, state.base
-        self._orders = {name: RowOrder(state.base, table) for name, table in state.tables.items()}
-        self._dead: dict[str, NDArray[np.bool_]] = {}
-
-    def make(self, record: int) -> LiveSnapshot:
-        """The graph as it is now.
-
-        Args:
-            record: last record of the log that is in the state.
-        """
-        tables: dict[str, LiveTable] = {}
-        live_rows: dict[str, Int64s] = {}  # of each slot: the row that it is, -1 for none
-        for table in self._state.schema.in_time_order():
-            parent = self._state.schema.time_link(table)
-            if parent is not None:
-                self._lift(table, parent, tables)
-            tables[table.name], live_rows[table.name] = self._table(table, tables, live_rows)
-        links = tuple(self._link(index, tables, live_rows) for index in range(len(self._base.links)))
-        ordered = {table.name: tables[table.name] for table in self._state.schema}
-        return LiveSnapshot(self._state, record, ordered, links)
-
-    def _lift(self, table: Table, parent: Link, tables: Mapping[str, LiveTable]) -> None:
-        """Take rows out of the base whose time is no longer what it was, because their parent's is not."""
-        index = self._state.schema.links.index(parent)
-        above, link = tables[parent.target], self._base.links[index]
-        was_us = self._base.tables[parent.target].time_us
-        if was_us is None or not len(above.dead_rows) or above.time_us is None:
-            return
-        now_us = np.full(len(above.dead_rows), NO_TIME_US, np.int64)
-        there = above.moved_to >= 0
-        now_us[there] = above.time_us[above.moved_to[there]]
-        moved = above.dead_rows[now_us != was_us[above.dead_rows]]
-        begin, end = link.offsets[moved], link.offsets[moved + 1]
-        children = [np.asarray(link.rows[b:e], np.int64) for b, e in zip(begin, end, strict=True)]
-        rows = np.sort(np.concatenate(children)) if children else np.empty(0, np.int64)
-        self._state.lift(table.name, np.setdiff1d(rows, self._state.tables[table.name].dead()))
-
-    def _table(
-        self, table: Table, tables: Mapping[str, LiveTable], live_rows: Mapping[str, Int64s]
-    ) -> tuple[LiveTable, Int64s]:
-        state, base = self._state.tables[table.name], self._base.tables[table.name]
-        arrivals = state.present()
-        time_us = self._times(table, arrivals, tables, live_rows)
-        if table.time is not None:
-            arrivals, time_us = arrivals[time_us != NO_TIME_US], time_us[time_us != NO_TIME_US]
-        order = self._orders[table.name].sort(arrivals, time_us)
-        arrivals, time_us = arrivals[order], time_us[order]
-        place = self._orders[table.name].places(arrivals, time_us)
-        slots = state.slot.values[arrivals]
-        rows: Int64s = np.full(len(state.sequence), -1, np.int64)
-        rows[slots] = base.num_rows + np.arange(len(slots))
-        origin = np.maximum(state.base_row.values[slots], -1)
-        dead_rows = state.dead()
-        moved_to: Int64s = np.full(len(dead_rows), -1, np.int64)
-        again = np.flatnonzero(origin >= 0)
-        moved_to[np.searchsorted(dead_rows, origin[again])] = base.num_rows + again
-        ends = state.end_us.values[arrivals]
-        made = LiveTable(
-            name=table.name,
-            num_base=base.num_rows,
-            num_rows=base.num_rows + len(arrivals),
-            time_us=None if base.time_us is None else Joined(base.time_us, time_us),
-            end_us=None if base.end_us is None else Joined(base.end_us, ends),
-            live_time_us=time_us,
-            place=place,
-            arrival=arrivals,
-            origin=origin,
-            dead=self._dead_flags(table.name, dead_rows),
-            dead_rows=dead_rows,
-            moved_to=moved_to,
-        )
-        return made, rows
-
-    def _dead_flags(self, name: str, dead_rows: Int64s) -> NDArray[np.bool_]:
-        """[rows of the base] bool; readers hold the one they have, so more dead rows make another one."""
-        held = self._dead.get(name, np.empty(0, np.bool_))
-        if len(dead_rows) != np.count_nonzero(held):
-            held = np.zeros(self._base.tables[name].num_rows, np.bool_)
-            held[dead_rows] = True
-            self._dead[name] = held
-        return held
-
-    def _times(
-        self, table: Table, arrivals: Int64s, tables: Mapping[str, LiveTable], live_rows: Mapping[str, Int64s]
-    ) -> Int64s:
-        """[n] int64 time of each arrival; ``NO_TIME_US`` while its parent is not there, zeros in a timeless table."""
-        if table.time is None:
-            return np.zeros(len(arrivals), np.int64)
-        parent = self._state.schema.time_link(table)
-        if parent is None:
-            return self._state.tables[table.name].time_us.values[arrivals]
-        index = self._state.schema.links.index(parent)
-        rows = self._targets(index, self._state.tables[table.name].foreign[index].values[arrivals], tables, live_rows)
-        time_us = np.full(len(arrivals), NO_TIME_US, np.int64)
-        known, above = rows >= 0, tables[parent.target].time_us
-        if above is not None:
-            time_us[known] = shifted(above[rows[known]], table.time.shift)
-        return time_us
-
-    def _targets(
-        self, link: int, slots: Int64s, tables: Mapping[str, LiveTable], live_rows: Mapping[str, Int64s]
-    ) -> Int64s:
-        """[n] int64 row of the target that each slot (or -1) is now; -1 for none."""
-        name = self._state.schema.links[link].target
-        live, base_rows = live_rows[name], self._state.tables[name].base_row.values
-        found: Int64s = np.full(len(slots), -1, np.int64)
-        named = np.flatnonzero(slots >= 0)
-        here = slots[named]
-        base_row = base_rows[here]
-        alive = base_row >= 0
-        if len(tables[name].dead):
-            alive[alive] = ~tables[name].dead[base_row[alive]]
-        found[named] = np.where(alive, base_row, -1)
-        known = here < len(live)  # rows lifted since may name keys that nobody had heard of, so no live row has them
-        there = np.full(len(here), -1, np.int64)
-        there[known] = live[here[known]]
-        found[named[there >= 0]] = there[there >= 0]
-        return found
-
-    def _link(self, index: int, tables: Mapping[str, LiveTable], live_rows: Mapping[str, Int64s]) -> LiveLink:
-        base = self._base.links[index]
-        source, state = tables[base.link.table], self._state.tables[base.link.table]
-        slots = state.foreign[index].values[source.arrival]
-        live_forward = self._targets(index, slots, tables, live_rows)
-        patched_rows, patched_slots = self._state.dangling.get(index, (np.empty(0, np.int64),) * 2)
-        patched_to = self._targets(index, patched_slots, tables, live_rows)
-        chosen = patched_to >= 0
-        if len(source.dead):
-            chosen[chosen] = ~source.dead[patched_rows[chosen]]
-        patched_rows, patched_to = patched_rows[chosen], patched_to[chosen]
-        linked = np.flatnonzero(live_forward >= 0)
-        rows = np.concatenate([patched_rows, source.num_base + linked])
-        place = np.concatenate([patched_rows, source.place[linked]])
-        targets = np.concatenate([patched_to, live_forward[linked]])
-        if len(patched_rows):  # else they are in order; a live row with place p comes before base row p
-            order = np.lexsort((rows, np.repeat([1, 0], [len(patched_rows), len(linked)]), place))
-            rows, place, targets = rows[order], place[order], targets[order]
-        order = _by_target(targets)
-        lost_rows = source.dead_rows
-        lost_to = np.asarray(base.forward[lost_rows], np.int64)
-        lost_rows, lost_to = lost_rows[lost_to >= 0], lost_to[lost_to >= 0]
-        by_target = _by_target(lost_to)
-        return LiveLink(
-            link=base.link,
-            base=base,
-            live_forward=live_forward,
-            patched_rows=patched_rows,
-            patched_to=patched_to,
-            extra=_grouped(targets[order], rows[order]),
-            extra_place=place[order],
-            lost=_grouped(lost_to[by_target], lost_rows[by_target]),
-        )
-
-
-def shifted(time_us: Int64s, shift: Span | None) -> Int64s:
-    """Instants moved by a span; ``NO_TIME_US`` where that leaves the years 1 to 9999."""
-    if shift is None:
-        return time_us
-    if shift.is_calendar:
-        return np.array([_moved(value, shift) for value in time_us.tolist()], np.int64)
-    moved = time_us + shift.approx_us
-    return np.where((moved >= _FIRST_US) & (moved <= _LAST_US), moved, NO_TIME_US)
-
-
-def _moved(time_us: int, shift: Span) -> int:
-    try:
-        return add(time_us, shift)
-    except (ValueError, OverflowError):
-        return NO_TIME_US
-
-
-def _by_target(targets: Int64s) -> Int64s:
-    """[n] int64 positions in the order of their targets, and of themselves where these are equal."""
-    if not len(targets) or max(int(targets.max()), len(targets)) > INT32_ROWS:
-        return np.argsort(targets, kind="stable")
-    # Sorting numbers is several times faster than sorting positions by them.
-    return np.sort(targets << 32 | np.arange(len(targets))) & 0xFFFFFFFF
-
-
-def _grouped(targets: Int64s, rows: Int64s) -> Neighbours:
-    """Rows, sorted by their targets, as lists per target."""
-    begins = np.flatnonzero(np.append(True, targets[1:] != targets[:-1])) if len(targets) else np.empty(0, np.int64)
-    return Neighbours(targets[begins], np.append(begins, len(targets)).astype(np.int64), rows)
+def _last_alive(dead: NDArray[np.bool_]) -> int:
+    """The last row that is not dead; -1 where all are."""
+    end = len(dead)
+    while end > 0:
+        begin = max(0, end - _LOOKED_AT)
+        alive = np.flatnonzero(~dead[begin:end])
+        if len(alive):
+            return begin + int(alive[-1])
+        end = begin
+    return -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kincast.feature.live import LiveEncoder
 from kincast.feature.store import Readahead
 from kincast.graph.follow import INTERVAL_S, Live
 from kincast.graph.live import LiveSnapshot
+from kincast.graph.snapshot import Snapshot
 from kincast.predict.online import Predictions, Predictor
 from kincast.progress import Progress, silent
 from kincast.registry.version import Version, VersionInfo
@@ -45,8 +47,9 @@ class LivePredictor:
     ) -> None:
         self._version, self._features_root, self._progress = version, features_root, progress
         self._readahead: Readahead = readahead
-        self._base: Predictor | None = None
-        self._live = Live(root, self._prepare)
+        self._bases: list[tuple[Snapshot, Predictor, LiveEncoder]] = []  # in the order they were opened
+        self._lock = threading.Lock()
+        self._live = Live(root, self._prepare, self._load)
 
     @property
     def info(self) -> VersionInfo:
@@ -87,11 +90,17 @@ class LivePredictor:
         """End the thread."""
         self._live.stop()
 
+    def _load(self, base: Snapshot) -> None:
+        """Make ready to answer from views of a snapshot, while those of the one before are still answered from."""
+        progress, readahead = self._progress, self._readahead
+        predictor = Predictor.load(self._version, base, self._features_root, progress, readahead=readahead)
+        with self._lock:
+            self._bases.append((base, predictor, LiveEncoder(predictor.features)))
+
     def _prepare(self, view: LiveSnapshot) -> None:
         """Make ready to answer from a view before anyone asks."""
-        if self._base is None or self._base.snapshot.id != view.base.id:
-            self._base = Predictor.load(
-                self._version, view.base, self._features_root, self._progress, readahead=self._readahead
-            )
-            self._encoder = LiveEncoder(self._base.features)
-        self._now = self._base.over(view, self._encoder.encode(view))
+        with self._lock:
+            place = next(i for i, (base, _, _) in enumerate(self._bases) if base is view.base)
+            del self._bases[:place]
+            _, predictor, encoder = self._bases[0]
+        self._now = predictor.over(view, encoder.encode(view))

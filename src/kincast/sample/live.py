@@ -214,7 +214,7 @@ def _lists(link: LiveLink, table: LiveTable, other: LiveTable) -> _Lists:
         link.extra.targets,
         link.extra.offsets,
         link.extra.rows,
-        link.extra_place,
+        other.place,
         link.lost.targets,
         link.lost.offsets,
         link.lost.rows,
@@ -327,11 +327,15 @@ def _count_live(front, lists, cuts, ends, spans, alive):  # type: ignore[no-unty
 def _living(lists, ends, seed, span, out):  # type: ignore[no-untyped-def]
     """Count the neighbours of both spans that are neither dead nor ended, and write as many as ``out`` takes, newest
     first."""
-    link_rows, extra_rows, extra_place, dead, num_base = lists[1], lists[6], lists[7], lists[11], lists[12]
+    link_rows, extra_rows, live_place, dead, num_base = lists[1], lists[6], lists[7], lists[11], lists[12]
     position, extra = span[1] - 1, span[3] - 1
     num = 0
     while position >= span[0] or extra >= span[2]:
-        if extra < span[2] or (position >= span[0] and link_rows[position] >= extra_place[extra]):
+        takes_base = extra < span[2]
+        if not takes_base and position >= span[0]:
+            other = extra_rows[extra]
+            takes_base = link_rows[position] >= (other if other < num_base else live_place[other - num_base])
+        if takes_base:
             row = np.int64(link_rows[position])
             position -= 1
             if dead.shape[0] > 0 and dead[row]:
