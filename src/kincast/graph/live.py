@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kincast.errors import DataError
 from kincast.graph.key import KeyIndex
-from kincast.graph.snapshot import SnapshotLink
+from kincast.graph.snapshot import SnapshotLink, SnapshotTable
 from kincast.graph.state import State
 from kincast.schema import Link
 from kincast.source.change import Int64s
@@ -92,6 +92,25 @@ class LiveTable:
         """Rows that are not in the base, or in another version."""
         return self.num_rows - self.num_base
 
+    @staticmethod
+    def still(table: SnapshotTable) -> LiveTable:
+        """A table of which nothing was changed."""
+        none: Int64s = np.empty(0, np.int64)
+        return LiveTable(
+            name=table.name,
+            num_base=table.num_rows,
+            num_rows=table.num_rows,
+            time_us=None if table.time_us is None else Joined(table.time_us, none),
+            end_us=None if table.end_us is None else Joined(table.end_us, none),
+            live_time_us=none,
+            place=none,
+            arrival=none,
+            origin=none,
+            dead=np.empty(0, np.bool_),
+            dead_rows=none,
+            moved_to=none,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
@@ -130,6 +149,13 @@ class LiveLink:
     patched_to: Int64s
     extra: Neighbours
     lost: Neighbours
+
+    @staticmethod
+    def still(link: SnapshotLink) -> LiveLink:
+        """A link none of whose rows was changed; those that they name may have been."""
+        none: Int64s = np.empty(0, np.int64)
+        no_lists = Neighbours(none, np.zeros(1, np.int64), none)
+        return LiveLink(link.link, link, none, none, none, no_lists, no_lists)
 
 
 class LiveSnapshot:

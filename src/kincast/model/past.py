@@ -22,6 +22,7 @@ from kincast.feature.spec import Categorical, FeatureSpec, TableSpec, table_spec
 from kincast.feature.statistic import Numbers
 from kincast.feature.store import HeldWords, TableFeatures
 from kincast.graph.csr import reverse_link, row_type
+from kincast.graph.live import LiveLink, LiveSnapshot, LiveTable
 from kincast.graph.snapshot import Rows, Snapshot, SnapshotLink, SnapshotTable
 from kincast.project import FeatureStorage, ModelSettings
 from kincast.query.anchors import MAX_ANCHORS, time_range
@@ -144,6 +145,19 @@ class Past:
         link = SnapshotLink(schema.links[-1], forward, *reverse_link(forward, entity.num_rows))
         table = SnapshotTable(PAST_TABLE, len(forward), self.known_us, None)
         return PastGraph(schema, {**snapshot.tables, PAST_TABLE: table}, (*snapshot.links, link), snapshot, self)
+
+    def live(self, view: LiveSnapshot, graph: PastGraph) -> LivePastGraph:
+        """A live view with the labels; rows that were changed keep those of the row they were."""
+        table, link = LiveTable.still(graph.tables[PAST_TABLE]), LiveLink.still(graph.links[-1])
+        return LivePastGraph({**view.tables, PAST_TABLE: table}, (*view.links, link))
+
+
+@dataclass(frozen=True, slots=True)
+class LivePastGraph:
+    """A live view with past labels, as a sampler reads it."""
+
+    tables: Mapping[str, LiveTable]
+    links: tuple[LiveLink, ...]
 
 
 @dataclass(frozen=True, slots=True)

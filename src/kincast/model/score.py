@@ -20,7 +20,7 @@ from kincast.model.past import PAST_TABLE, Past, PastGraph
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings
 from kincast.sample.batch import Batch, Seeds
-from kincast.sample.live import LiveSampler
+from kincast.sample.live import LiveGraph, LiveSampler
 from kincast.sample.loader import Loader
 from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import plan_of
@@ -58,12 +58,15 @@ class InputLoader:
         base = snapshot.base if isinstance(snapshot, LiveSnapshot) else snapshot
         self._tables = dict(features.tables)
         self.graph: Snapshot | PastGraph = base
+        view: LiveGraph | None = snapshot if isinstance(snapshot, LiveSnapshot) else None
         if past is not None:
             settings = past.spec.settings(settings, base.schema, past.entity)
-            self.graph, self._tables[PAST_TABLE] = past.graph(base), past.features
+            graph = self.graph = past.graph(base)
+            self._tables[PAST_TABLE] = past.features
+            view = past.live(snapshot, graph) if isinstance(snapshot, LiveSnapshot) else None
         plan = plan_of(settings)
         sampler = Sampler(self.graph, *plan, seed, strict, keyed_by="row", max_rows_per_seed=most)
-        self._fixed = LiveSampler(snapshot, sampler) if isinstance(snapshot, LiveSnapshot) else sampler
+        self._fixed: Sampler = sampler if view is None else LiveSampler(view, sampler)
 
     def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
         """Inputs of all seeds, in order, prepared ahead.

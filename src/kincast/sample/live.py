@@ -7,14 +7,16 @@ its extra list; both are in the order of all rows, so the newest of both are fou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kincast.compile import compiled
 from kincast.errors import DataError, ProjectError
-from kincast.graph.live import LiveLink, LiveSnapshot, LiveTable
+from kincast.graph.live import LiveLink, LiveTable
 from kincast.sample import kernels
 from kincast.sample.batch import Batch, Block, Int32s, Int64s, Seeds
 from kincast.sample.choose import choose_uniform
@@ -24,6 +26,15 @@ from kincast.sample.random import fold
 from kincast.sample.sampler import Sampler
 
 _NONE = np.empty(0, np.int64)
+
+
+class LiveGraph(Protocol):
+    """What a live sampler reads of a ``LiveSnapshot``."""
+
+    @property
+    def tables(self) -> Mapping[str, LiveTable]: ...
+    @property
+    def links(self) -> tuple[LiveLink, ...]: ...
 
 
 class LiveSampler(Sampler):
@@ -39,7 +50,7 @@ class LiveSampler(Sampler):
         ProjectError: the strategy cannot be used on live rows.
     """
 
-    def __init__(self, snapshot: LiveSnapshot, sampler: Sampler) -> None:
+    def __init__(self, snapshot: LiveGraph, sampler: Sampler) -> None:
         for sampling in sampler.samplings:
             if sampling.strategy not in ("last", "uniform", "all") or sampling.window_us or sampling.replace:
                 hint = (
