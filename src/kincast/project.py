@@ -229,7 +229,7 @@ class ModelSettings(Settings):
     max_rows_per_seed: int | None = Field(None, ge=1)
     aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    past_labels: int = Field(16, ge=0, le=512)
+    past_labels: int = Field(0, ge=0, le=512)
 
     @property
     def num_hops(self) -> int:
