@@ -4,35 +4,31 @@ Users ← events → items, events are nodes with a time and 128 float32 feature
 its own, in batches of 512. The best of the rounds counts. Figures of a busy machine are not to be quoted.
 
     python benchmarks/pyg_loader.py --events 20000000
+    python benchmarks/pyg_loader.py --rival PYTHON --library PATH     # beside PyG's own loader over torch-sparse
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pyg_rival import BATCH, FANOUT, make_data, one_round
 from torch_geometric.data import HeteroData
 
+from kincast.feature.gather import gather_words
 from kincast.pyg import NeighborLoader, NeighborSampler
-
-
-def make_data(num_events: int, width: int, seed: int = 0) -> HeteroData:
-    """Users and items are hit with a power law; instants are uniform over a year, in seconds."""
-    rng = np.random.default_rng(seed)
-    sizes = {"user": max(num_events // 20, 2), "item": max(num_events // 200, 2)}
-    data = HeteroData()
-    data["event"].time = torch.from_numpy(rng.integers(0, 365 * 86_400, num_events))
-    data["event"].x = torch.randn(num_events, width)
-    for name, size in sizes.items():
-        data[name].x = torch.randn(size, width)
-        ends = np.stack([np.arange(num_events), (size * rng.random(num_events) ** 1.5).astype(np.int64)])
-        data["event", "of", name].edge_index = torch.from_numpy(ends)
-        data[name, "in", "event"].edge_index = torch.from_numpy(ends[::-1].copy())
-    return data
+from kincast.sample.arrays import EdgeList, array_graph
+from kincast.sample.batch import Batch, Seeds
+from kincast.sample.loader import Loader
+from kincast.sample.sampler import Sampler
 
 
 def measure(make: Any, rounds: int) -> dict[str, float]:
@@ -46,6 +42,64 @@ def measure(make: Any, rounds: int) -> dict[str, float]:
     return best
 
 
+def own_batches(data: HeteroData, nodes: torch.Tensor) -> Callable[[], dict[str, float]]:
+    """A round of the loader that Kincast trains with: trees of the seeds, their rows' features, and the offsets."""
+    sizes = {name: data[name].num_nodes for name in data.node_types}
+    edges = {"-".join(kind): EdgeList(kind[0], kind[2], *data[kind].edge_index.numpy()) for kind in data.edge_types}
+    sampler = Sampler(array_graph(sizes, edges), FANOUT, strategy="uniform")
+    words = {name: data[name].x.numpy().view(np.uint64).reshape(-1) for name in data.node_types}
+    seeds = Seeds("user", nodes.numpy(), np.zeros(len(nodes), np.int64))
+
+    def ready(batch: Batch) -> int:
+        tensors = [torch.from_numpy(block.offsets) for block in batch.blocks]
+        for name, rows in batch.rows.items():
+            width = data[name].x.shape[1] // 2
+            out = np.empty(len(rows) * width, np.uint64)
+            gather_words(words[name], width, rows, out)
+            tensors.append(torch.from_numpy(out.view(np.float32).reshape(-1, 2 * width)))
+        return sum(map(len, batch.rows.values())) if tensors else 0
+
+    def run() -> dict[str, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        rows = sum(Loader(sampler, seeds, BATCH, ready, num_threads=0))
+        return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "rows": float(rows)}
+
+    return run
+
+
+def compare(data: HeteroData, options: argparse.Namespace) -> None:
+    """Print PyG's loader, ours in its form and our own batches, all without times; they take turns, the best counts."""
+    for name in data.node_types:
+        data[name].pop("time", None)
+    nodes = torch.from_numpy(np.random.default_rng(1).integers(0, data["user"].num_nodes, options.seeds))
+    ours = NeighborLoader(data, FANOUT, ("user", nodes), batch_size=BATCH)
+    command = [options.rival, str(Path(__file__).with_name("pyg_rival.py")), options.library]
+    command += [str(number) for number in (options.events, options.seeds, options.width)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    best: dict[str, dict[str, float]] = {}
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        own = own_batches(data, nodes)
+        for _ in range(options.rounds):
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            rounds = {
+                "PyG": json.loads(process.stdout.readline()),
+                "Kincast for PyG": one_round(ours),
+                "Kincast": own(),
+            }
+            for name, found in rounds.items():
+                if name not in best or found["cpu_s"] < best[name]["cpu_s"]:
+                    best[name] = found
+        process.stdin.close()
+    for name, found in best.items():
+        rate = {"seeds_per_s": options.seeds / found["wall_s"], "seeds_per_cpu_s": options.seeds / found["cpu_s"]}
+        rate["rows_per_seed"] = found["rows"] / options.seeds
+        rate["times_pyg_per_cpu_s"] = best["PyG"]["cpu_s"] / found["cpu_s"]
+        print(json.dumps({"loader": name, **{key: round(value, 2) for key, value in rate.items()}}))
+
+
 def main() -> None:
     """Print one JSON line per case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,9 +107,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=51_200)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rival", help="a Python with torch and PyTorch Geometric")
+    parser.add_argument("--library", help="torch-sparse's compiled neighbour sampler")
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = make_data(options.events, options.width)
+    if options.rival:
+        compare(data, options)
+        return
     nodes = torch.randint(data["user"].num_nodes, (options.seeds,))
     instants = torch.randint(180 * 86_400, 365 * 86_400, (options.seeds,))
     for strategy in ("uniform", "last"):

@@ -34,6 +34,7 @@ import torch
 from twin import Twin, compile_twin
 
 from kincast.compile import compiled, prefetch
+from kincast.feature.gather import gather_words
 from kincast.graph.csr import reverse_link
 from kincast.graph.snapshot import SnapshotLink, SnapshotTable
 from kincast.sample.arrays import ArrayGraph, ArrayLink
@@ -326,18 +327,6 @@ def measure_threads(workload: Workload, options: argparse.Namespace) -> None:
         show({"workload": workload.name, "strategy": name, **line, "ratio": round(best[2] / best[1], 2)})
 
 
-@compiled
-def gather(features, rows, out):  # type: ignore[no-untyped-def]
-    """Copy rows of 128 float32, seen as 64 words, asked for sixteen rows ahead."""
-    num, width = rows.shape[0], features.shape[1]
-    for i in range(num):
-        if i + 16 < num:
-            for word in range(0, width, 8):
-                prefetch(features, rows[i + 16] * width + word)
-        for word in range(width):
-            out[i, word] = features[rows[i], word]
-
-
 def measure_loader(workload: Workload, options: argparse.Namespace) -> None:
     """Print seeds per second until a batch is tensors: features of every sampled row, offsets of every hop.
 
@@ -346,16 +335,17 @@ def measure_loader(workload: Workload, options: argparse.Namespace) -> None:
     """
     rng = np.random.default_rng(3)
     words = {
-        name: rng.random((table.num_rows, WIDTH), np.float32).view(np.int64)
+        name: rng.random((table.num_rows, WIDTH), np.float32).view(np.uint64).reshape(-1)
         for name, table in workload.graph.tables.items()
     }
 
     def prepare(batch: Batch) -> int:
         tensors: list[torch.Tensor] = []
         for name, rows in batch.rows.items():
-            out = np.empty((len(rows), WIDTH // 2), np.int64)
-            gather(words[name], rows, out)
-            tensors += [torch.from_numpy(out.view(np.float32)), torch.from_numpy(batch.seed[name])]
+            out = np.empty(len(rows) * WIDTH // 2, np.uint64)
+            gather_words(words[name], WIDTH // 2, rows, out)
+            found = torch.from_numpy(out.view(np.float32).reshape(-1, WIDTH))
+            tensors += [found, torch.from_numpy(batch.seed[name])]
         tensors += [torch.from_numpy(block.offsets) for block in batch.blocks]
         return len(batch.seeds) if tensors else 0
 
