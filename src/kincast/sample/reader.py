@@ -67,16 +67,19 @@ class Reading:
                 about.append({**tables, "lists": own, "drawn": drawn, "replace": sampling.replace})
         self.table, self._kept = edge_table(about)
         self.bounds = np.array(bounds, np.int64).reshape(-1, 2)
-        self.limits = np.array([_limit(graph, *limit) for limit in limits], np.int64).reshape(-1, 4)
+        self.limits = np.array([self._limit(graph, *limit) for limit in limits], np.int64).reshape(-1, 4)
 
-
-def _limit(graph: Graph, table: str | None, window_us: int | None) -> tuple[int, int, int, int]:
-    """What ``find_limit`` reads."""
-    back = -1 if window_us is None else window_us
-    if table is None:
-        return INSTANTS, 0, 0, back
-    time_us, num_rows = graph.tables[table].time_us, graph.tables[table].num_rows
-    return (TIMELESS, 0, num_rows, back) if time_us is None else (OF_ROWS, address(time_us), num_rows, back)
+    def _limit(self, graph: Graph, table: str | None, window_us: int | None) -> tuple[int, int, int, int]:
+        """What ``find_limit`` reads."""
+        back = -1 if window_us is None else window_us
+        if table is None:
+            return INSTANTS, 0, 0, back
+        time_us, num_rows = graph.tables[table].time_us, graph.tables[table].num_rows
+        if time_us is None:
+            return TIMELESS, 0, num_rows, back
+        own = np.ascontiguousarray(time_us, np.int64)
+        self._kept.append(own)
+        return OF_ROWS, address(own), num_rows, back
 
 
 @dataclass(frozen=True, slots=True)
