@@ -217,7 +217,7 @@ class ModelSettings(Settings):
         max_rows_per_seed: rows of a neighbourhood at most; longer lists of neighbours are cut first.
         aggregations: how neighbours are combined.
         dropout: share of hidden values dropped while training.
-        past_labels: past outcomes of a row that are read, newest first, each from the end of its window on; 0 for none.
+        label_history: past outcomes of a row that are read, newest first, each from the end of its window on; 0 for none.
     """
 
     channels: int = Field(64, ge=2, le=1024)
@@ -229,7 +229,7 @@ class ModelSettings(Settings):
     max_rows_per_seed: int | None = Field(None, ge=1)
     aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    past_labels: int = Field(0, ge=0, le=512)
+    label_history: int = Field(0, ge=0, le=512)
 
     @property
     def num_hops(self) -> int:

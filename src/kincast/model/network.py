@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from kincast.feature.spec import FeatureSpec
 from kincast.model.encode import TableEncoder
+from kincast.model.history import HistorySpec
 from kincast.model.inputs import Inputs
 from kincast.model.layer import MessageLayer
-from kincast.model.past import PastSpec
 from kincast.project import ModelSettings
 from kincast.query.task import Task
 from kincast.sample.edge import edge_types
@@ -88,7 +88,7 @@ class Network(nn.Module):
 
 
 def network_of(
-    schema: Schema, task: Task, spec: FeatureSpec, settings: ModelSettings, num_outputs: int, past: PastSpec | None
+    schema: Schema, task: Task, spec: FeatureSpec, settings: ModelSettings, num_outputs: int, past: HistorySpec | None
 ) -> Network:
     """The network of a task, which reads past labels where there are any."""
     if past is None:

@@ -13,10 +13,10 @@ from kincast.feature.live import LiveFeatures
 from kincast.feature.store import FeatureStore
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
+from kincast.model.history import HISTORY_TABLE, HistoryGraph, LabelHistory
 from kincast.model.inputs import Inputs, make_inputs
 from kincast.model.network import Network
 from kincast.model.objective import Objective
-from kincast.model.past import PAST_TABLE, Past, PastGraph
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings
 from kincast.sample.batch import Batch, Seeds
@@ -49,7 +49,7 @@ class InputLoader:
         seed: int,
         num_threads: int | None = None,
         strict: bool = False,
-        past: Past | None = None,
+        past: LabelHistory | None = None,
     ) -> None:
         self.strict, self.past = strict, past
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
@@ -57,12 +57,12 @@ class InputLoader:
         most = settings.max_rows_per_seed
         base = snapshot.base if isinstance(snapshot, LiveSnapshot) else snapshot
         self._tables = dict(features.tables)
-        self.graph: Snapshot | PastGraph = base
+        self.graph: Snapshot | HistoryGraph = base
         view: LiveGraph | None = snapshot if isinstance(snapshot, LiveSnapshot) else None
         if past is not None:
             settings = past.spec.settings(settings, base.schema, past.entity)
             graph = self.graph = past.graph(base)
-            self._tables[PAST_TABLE] = past.features
+            self._tables[HISTORY_TABLE] = past.features
             view = past.live(snapshot, graph) if isinstance(snapshot, LiveSnapshot) else None
         plan = plan_of(settings)
         sampler = Sampler(self.graph, *plan, seed, strict, keyed_by="row", max_rows_per_seed=most)
@@ -106,7 +106,7 @@ class InputLoader:
         """The same plan over other rows."""
         return InputLoader(snapshot, features, self.settings, self.seed, self.num_threads, self.strict, self.past)
 
-    def with_past(self, past: Past) -> InputLoader:
+    def with_past(self, past: LabelHistory) -> InputLoader:
         """The same over the same rows, with other past labels."""
         own = (self.settings, self.seed, self.num_threads, self.strict, past)
         return InputLoader(self.snapshot, self.features, *own)

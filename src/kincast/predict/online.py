@@ -21,9 +21,9 @@ from kincast.feature.spec import FeatureSpec
 from kincast.feature.store import FeatureStore, Readahead, open_features
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
+from kincast.model.history import HistorySpec, make_history
 from kincast.model.network import load_weights, network_of
 from kincast.model.objective import Objective
-from kincast.model.past import PastSpec, make_past
 from kincast.model.score import InputLoader
 from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
@@ -88,7 +88,7 @@ class Predictor:
         model = ModelSettings.model_validate(version.info.settings["model"])
         self.objective = Objective.from_dict(version.features["objective"])
         past = version.features.get("past")
-        self.past_spec = None if past is None else PastSpec.from_dict(past)
+        self.past_spec = None if past is None else HistorySpec.from_dict(past)
         own = (features.spec, model, self.objective.num_outputs, self.past_spec)
         self.network = network_of(snapshot.schema, self.task, *own)
         load_weights(self.network, version.weights())
@@ -210,7 +210,7 @@ class Predictor:
         with self._lock:
             past = self.loader.past
             if past is None or spec.later(past.until_us, until_us):
-                past = make_past(self.task, self.snapshot, spec, until_us, self.features.spec.storage)
+                past = make_history(self.task, self.snapshot, spec, until_us, self.features.spec.storage)
                 self.loader = self.loader.with_past(past)
             return self.loader
 

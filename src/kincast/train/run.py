@@ -19,9 +19,9 @@ from kincast.errors import DataError, TrainError
 from kincast.feature.fit import fit_features
 from kincast.feature.store import FeatureStore, open_features
 from kincast.graph.snapshot import Snapshot
+from kincast.model.history import LabelHistory, fit_history, make_history
 from kincast.model.network import Network, network_of
 from kincast.model.objective import Objective, fit_objective
-from kincast.model.past import Past, fit_past, make_past
 from kincast.model.score import InputLoader
 from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
@@ -61,7 +61,7 @@ class Prepared:
     labels: Labels
     features: FeatureStore
     objective: Objective
-    past: Past | None = None
+    past: LabelHistory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +155,15 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
 
 def past_of(
     settings: TaskSettings, task: Task, labels: Labels, snapshot: Snapshot, features: FeatureStore
-) -> Past | None:
+) -> LabelHistory | None:
     """The past labels that the network of a task reads; those of a table of the user's cannot be made anew."""
     if settings.labels is not None or task.window is None:
         return None
     step = settings.split.step or length_of(task.window)
-    spec = fit_past(task, labels, step, settings.model.past_labels)
+    spec = fit_history(task, labels, step, settings.model.label_history)
     if spec is None:
         return None
-    return make_past(task, snapshot, spec, int(labels.visible_us.max()), features.spec.storage)
+    return make_history(task, snapshot, spec, int(labels.visible_us.max()), features.spec.storage)
 
 
 def labels_of(project: Project, name: str, task: Task, snapshot: Snapshot, progress: Progress = silent) -> Labels:

@@ -1,4 +1,4 @@
-"""Past: labels that were known at an instant, as rows of the graph, so that a network reads them like any other fact.
+"""History: labels that were known at an instant, as rows of the graph, so that a network reads them like any other fact.
 
 A label is a fact of its own: it is known from the end of its window on. So the past labels of a task are one more
 table, whose rows have that end as their time and refer to the entity; the sampler's rule of time does the rest, for the
@@ -31,7 +31,7 @@ from kincast.query.task import Task, TaskKind
 from kincast.sample.edge import edge_types
 from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 
-PAST_TABLE = "past labels"
+HISTORY_TABLE = "label history"
 _TARGET, _KNOWN = "label", "known"
 _KINDS = (TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.REGRESSION)
 
@@ -39,7 +39,7 @@ Int64s = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class PastSpec:
+class HistorySpec:
     """Which past labels a version reads.
 
     Attributes:
@@ -61,10 +61,10 @@ class PastSpec:
         return asdict(self)
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> PastSpec:
+    def from_dict(values: Mapping[str, Any]) -> HistorySpec:
         """Inverse of ``as_dict``."""
         step, end = Span(**values["step"]), Span(**values["end"])
-        return PastSpec(table_spec(values["inputs"]), int(values["anchor_us"]), step, end, int(values["most"]))
+        return HistorySpec(table_spec(values["inputs"]), int(values["anchor_us"]), step, end, int(values["most"]))
 
     def schema(self, schema: Schema, entity: str) -> Schema:
         """The schema with the table of past labels."""
@@ -72,8 +72,8 @@ class PastSpec:
         columns = [replace(schema.table(entity).column(name), type=SemanticType.ID) for name in key]
         columns.append(Column(_KNOWN, SemanticType.TIMESTAMP, "TIMESTAMP"))
         columns.append(Column(_TARGET, SemanticType.NUMERICAL, "DOUBLE"))
-        table = Table(PAST_TABLE, tuple(columns), (), RowTime(column=_KNOWN))
-        return Schema((*schema, table), (*schema.links, Link(PAST_TABLE, key, entity, key)))
+        table = Table(HISTORY_TABLE, tuple(columns), (), RowTime(column=_KNOWN))
+        return Schema((*schema, table), (*schema.links, Link(HISTORY_TABLE, key, entity, key)))
 
     def features(self, spec: FeatureSpec) -> FeatureSpec:
         """The inputs of all tables, this one included."""
@@ -105,8 +105,8 @@ class PastSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """Past labels of a snapshot.
+class LabelHistory:
+    """The past labels of a task in a snapshot.
 
     Attributes:
         spec: which.
@@ -119,7 +119,7 @@ class Past:
         storage: of the numbers.
     """
 
-    spec: PastSpec
+    spec: HistorySpec
     until_us: int
     entity: str
     rows: Int64s
@@ -133,7 +133,7 @@ class Past:
         """The inputs of the labels."""
         return TableFeatures(self.spec.inputs, self.storage, HeldWords(self.words))
 
-    def graph(self, snapshot: Any) -> PastGraph:
+    def graph(self, snapshot: Any) -> HistoryGraph:
         """A snapshot with the labels as one more table."""
         entity = snapshot.tables[self.entity]
         schema = self.spec.schema(snapshot.schema, self.entity)
@@ -143,17 +143,17 @@ class Past:
         narrow = row_type(entity.num_rows) is np.int32
         forward: Rows = rows.astype(np.int32) if narrow else rows.astype(np.int64)
         link = SnapshotLink(schema.links[-1], forward, *reverse_link(forward, entity.num_rows))
-        table = SnapshotTable(PAST_TABLE, len(forward), self.known_us, None)
-        return PastGraph(schema, {**snapshot.tables, PAST_TABLE: table}, (*snapshot.links, link), snapshot, self)
+        table = SnapshotTable(HISTORY_TABLE, len(forward), self.known_us, None)
+        return HistoryGraph(schema, {**snapshot.tables, HISTORY_TABLE: table}, (*snapshot.links, link), snapshot, self)
 
-    def live(self, view: LiveSnapshot, graph: PastGraph) -> LivePastGraph:
+    def live(self, view: LiveSnapshot, graph: HistoryGraph) -> LiveHistoryGraph:
         """A live view with the labels; rows that were changed keep those of the row they were."""
-        table, link = LiveTable.still(graph.tables[PAST_TABLE]), LiveLink.still(graph.links[-1])
-        return LivePastGraph({**view.tables, PAST_TABLE: table}, (*view.links, link))
+        table, link = LiveTable.still(graph.tables[HISTORY_TABLE]), LiveLink.still(graph.links[-1])
+        return LiveHistoryGraph({**view.tables, HISTORY_TABLE: table}, (*view.links, link))
 
 
 @dataclass(frozen=True, slots=True)
-class LivePastGraph:
+class LiveHistoryGraph:
     """A live view with past labels, as a sampler reads it."""
 
     tables: Mapping[str, LiveTable]
@@ -161,25 +161,25 @@ class LivePastGraph:
 
 
 @dataclass(frozen=True, slots=True)
-class PastGraph:
+class HistoryGraph:
     """A snapshot with past labels, as a sampler reads it."""
 
     schema: Schema
     tables: Mapping[str, SnapshotTable]
     links: tuple[SnapshotLink, ...]
     snapshot: Snapshot
-    past: Past
+    history: LabelHistory
 
     def columns(self, table: str, names: Sequence[str]) -> pa.Table:
         """Columns of all rows of a table, in the order of the rows."""
-        if table != PAST_TABLE:
+        if table != HISTORY_TABLE:
             return self.snapshot.columns(table, names)
-        known = pa.array(self.past.known_us).cast(pa.timestamp("us"))
-        found = self.snapshot.keys_of(self.past.entity, self.past.rows).append_column(_KNOWN, known)
-        return found.append_column(_TARGET, self.past.targets).select(list(names))
+        known = pa.array(self.history.known_us).cast(pa.timestamp("us"))
+        found = self.snapshot.keys_of(self.history.entity, self.history.rows).append_column(_KNOWN, known)
+        return found.append_column(_TARGET, self.history.targets).select(list(names))
 
 
-def fit_past(task: Task, labels: Labels, step: Span, most: int) -> PastSpec | None:
+def fit_history(task: Task, labels: Labels, step: Span, most: int) -> HistorySpec | None:
     """Which past labels to read, with statistics of the training labels.
 
     Args:
@@ -194,7 +194,7 @@ def fit_past(task: Task, labels: Labels, step: Span, most: int) -> PastSpec | No
     """
     if not most or task.window is None or task.kind not in _KINDS:
         return None
-    inputs = TableSpec(PAST_TABLE, calendar=True)
+    inputs = TableSpec(HISTORY_TABLE, calendar=True)
     if task.kind is TaskKind.REGRESSION:
         numbers = Numbers()
         numbers.fold(labels.of(0).target[:, None])
@@ -202,10 +202,12 @@ def fit_past(task: Task, labels: Labels, step: Span, most: int) -> PastSpec | No
         inputs = replace(inputs, numeric=() if found is None else (found,))
     else:
         inputs = replace(inputs, categorical=(Categorical(_TARGET, labels.classes),))
-    return PastSpec(inputs, int(labels.as_of_us.max()), step, task.window[1], most)
+    return HistorySpec(inputs, int(labels.as_of_us.max()), step, task.window[1], most)
 
 
-def make_past(task: Task, snapshot: Snapshot, spec: PastSpec, until_us: int, storage: FeatureStorage) -> Past:
+def make_history(
+    task: Task, snapshot: Snapshot, spec: HistorySpec, until_us: int, storage: FeatureStorage
+) -> LabelHistory:
     """Make the labels that are known by an instant.
 
     Args:
@@ -225,4 +227,4 @@ def make_past(task: Task, snapshot: Snapshot, spec: PastSpec, until_us: int, sto
     targets = targets.take(pa.array(order))
     records = encode_rows(pa.table({_TARGET: targets}), spec.inputs, known_us, storage)
     words = records.view(np.uint64).reshape(len(records), -1)
-    return Past(spec, until_us, task.entity, rows, known_us, targets, words, storage)
+    return LabelHistory(spec, until_us, task.entity, rows, known_us, targets, words, storage)

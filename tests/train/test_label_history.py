@@ -22,7 +22,7 @@ AS_OF = parse_instant("2024-10-27")
 @pytest.fixture(scope="module")
 def project(planted: Planted) -> Project:
     task = planted[0].tasks["buys"]
-    reading = task.model_copy(update={"model": task.model.model_copy(update={"past_labels": 4})})
+    reading = task.model_copy(update={"model": task.model.model_copy(update={"label_history": 4})})
     return planted[0].model_copy(update={"tasks": {"buys": reading}})
 
 
