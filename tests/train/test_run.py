@@ -16,7 +16,8 @@ from kincast.model.network import weights_of
 from kincast.registry.version import Version, load_version
 from kincast.schema import RowTime, Schema, SemanticType
 from kincast.train.loop import Trainer
-from kincast.train.run import prepare, train_task
+from kincast.train.prepare import prepare
+from kincast.train.run import train_task
 
 CHANCE = 0.05  # how far from one half an AUROC of nothing may lie
 

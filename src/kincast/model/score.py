@@ -14,10 +14,16 @@ from kincast.feature.store import FeatureStore
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.model.inputs import Inputs, make_inputs
+from kincast.model.item import Items
+from kincast.model.joint import JointObjective
+from kincast.model.link import LinkNetwork
 from kincast.model.network import Network
 from kincast.model.objective import Objective
+from kincast.model.ranked import Ranked
+from kincast.model.retrieve import retrieve
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings
+from kincast.query.past import PastValues
 from kincast.sample.batch import Batch, Seeds
 from kincast.sample.live import LiveSampler
 from kincast.sample.loader import Loader
@@ -25,6 +31,8 @@ from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import plan_of
 
 SCORE_BATCH = 1024
+Scored = NDArray[np.float64] | tuple[NDArray[np.float64], ...] | Ranked
+"""Scores of one target, of each of several, or the best items."""
 
 
 class InputLoader:
@@ -37,6 +45,8 @@ class InputLoader:
         seed: of the draws.
         num_threads: that sample ahead; by default one less than the processors, at most 4.
         strict: hide facts at the very instant of a seed.
+        past: of the target, read with each seed; None where none is.
+        items: that links are ranked among; None for tasks of other kinds.
     """
 
     def __init__(
@@ -47,8 +57,10 @@ class InputLoader:
         seed: int,
         num_threads: int | None = None,
         strict: bool = False,
+        past: PastValues | None = None,
+        items: Items | None = None,
     ) -> None:
-        self.strict = strict
+        self.strict, self.past, self.items = strict, past, items
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
         most = settings.max_rows_per_seed
@@ -67,17 +79,26 @@ class InputLoader:
         """
         sampler = self.sampler(redraw)
         threads = self.num_threads if len(seeds) > batch_size else 0
-        yield from Loader(sampler, seeds, batch_size, self._prepare, num_threads=threads)
+        yield from Loader(sampler, seeds, batch_size, self.inputs_of, num_threads=threads)
 
     def score(
-        self, network: Network, objective: Objective, seeds: Seeds, progress: Progress = silent
-    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        self,
+        network: Network | LinkNetwork,
+        objective: Objective | JointObjective,
+        seeds: Seeds,
+        progress: Progress = silent,
+    ) -> tuple[Scored, NDArray[np.float32]]:
         """Scores and embeddings of all seeds.
 
         Returns:
-            scores [n] or [n, classes] as ``Objective.scores`` gives them, and embeddings [n, channels].
+            scores as ``Objective.scores`` gives them, one for each of several targets, or the best items of each
+            seed; and embeddings [n, channels].
         """
         network.eval()
+        if isinstance(network, LinkNetwork):
+            assert self.items is not None
+            batches = self.batches(seeds, SCORE_BATCH)
+            return retrieve(network, self.items, seeds, batches, lambda done: progress("score", done, len(seeds)))
         outputs, embeddings, done = [], [], 0
         with torch.inference_mode():
             for inputs in self.batches(seeds, SCORE_BATCH):
@@ -93,11 +114,24 @@ class InputLoader:
 
     def over(self, snapshot: Snapshot | LiveSnapshot, features: FeatureStore | LiveFeatures) -> InputLoader:
         """The same plan over other rows."""
-        return InputLoader(snapshot, features, self.settings, self.seed, self.num_threads, self.strict)
+        items = self.items
+        if items is not None and isinstance(snapshot, Snapshot) and isinstance(features, FeatureStore):
+            items = items.over(snapshot, features)
+        rest = (self.settings, self.seed, self.num_threads, self.strict, self.past, items)
+        return InputLoader(snapshot, features, *rest)
 
     def sampler(self, redraw: int | None) -> Sampler:
         """What draws neighbours: others for each ``redraw``; with None those of predictions, by the row alone."""
         return self._fixed if redraw is None else self._fixed.redrawn(redraw)
 
-    def _prepare(self, batch: Batch) -> Inputs:
-        return make_inputs(batch, self.features)
+    def inputs_of(self, batch: Batch) -> Inputs:
+        """What a network reads of a sampled batch."""
+        return make_inputs(batch, self.features, self.past, None if self.items is None else self.items.table)
+
+
+def numbers_of(scored: Scored) -> NDArray[np.float64]:
+    """[n, k] all numbers of scores, to be held against others of the same rows."""
+    if isinstance(scored, Ranked):
+        return np.concatenate([scored.items, np.nan_to_num(scored.scores, neginf=0.0)], axis=1)
+    parts = scored if isinstance(scored, tuple) else (scored,)
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
