@@ -103,7 +103,9 @@ def test_several_targets_are_named_by_their_text(shops: Shops, trained: Trained)
         "SUM(orders.amount, 0, 30, days)",
         "FIRST(orders.channel, 0, 30, days)",
     }
-    assert sum(outcomes[0]["targets"]["FIRST(orders.channel, 0, 30, days)"]["probabilities"].values()) == pytest.approx(1)
+    assert sum(outcomes[0]["targets"]["FIRST(orders.channel, 0, 30, days)"]["probabilities"].values()) == pytest.approx(
+        1
+    )
 
 
 @pytest.mark.parametrize(("kind", "key", "top"), [("ranking", "label", 2), ("links", "product_id", 3)])

@@ -104,4 +104,4 @@ def test_forecasts_are_judged_step_by_step_where_a_step_has_a_value() -> None:
     assert found["mae step 1"](target, scores)(ones) == 1.0
     assert found["mse step 2"](target, scores)(ones) == pytest.approx(4.5)
     assert found["mae"](target, scores)(np.array([0.0, 2.0])) == 3.0
-    assert list(found)[0] == "mae"
+    assert next(iter(found)) == "mae"

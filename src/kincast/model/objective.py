@@ -141,7 +141,7 @@ class Objective:
         if self.kind in (TaskKind.MULTICLASS, TaskKind.RANKING):
             return np.asarray(torch.softmax(outputs, dim=1).numpy())
         if self.kind is TaskKind.REGRESSION and self.width == 1:
-            return np.clip(self._values(outputs[:, 0]).numpy(), self.low, self.high)
+            return np.asarray(np.clip(self._values(outputs[:, 0]).numpy(), self.low, self.high))
         parts = outputs.reshape(len(outputs), -1, self.width)  # [n, steps, width]
         middle = int(np.argmin(np.abs(np.array(self.shares) - 0.5))) if self.loss_name == "multi_quantile" else 0
         values: Floats = np.clip(self._values(parts[..., middle]).numpy(), self.low, self.high)

@@ -275,7 +275,7 @@ def _cost(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared, dry: E
         gathered = time.perf_counter()
         loss = trainer.loss_of(inputs, part)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         done = time.perf_counter()
         seconds = np.vstack([seconds, [sampled - begun, gathered - sampled, done - gathered]])
