@@ -30,6 +30,9 @@ QUERIES = {
     "links": f"PREDICT LIST_DISTINCT(orders.product_id, 0, 30, days) RANK TOP 3 {CUSTOMERS}",
     "audience": f"PREDICT LIST_DISTINCT(orders.customer_id, 0, 30, days) RANK TOP 4 {PRODUCTS}",
 }
+SHOES = (
+    f"PREDICT LIST_DISTINCT(orders.product_id WHERE products.category = 'shoes', 0, 30, days) RANK TOP 9 {CUSTOMERS}"
+)
 STATIC = f"PREDICT LIST_DISTINCT(orders.product_id) RANK TOP 3 {CUSTOMERS}"
 KINDS = (*QUERIES, "static_links")
 TRAIN: dict[str, Any] = {"max_epochs": 2, "batch_size": 64, "num_threads": 1}
@@ -54,11 +57,11 @@ def timeless_schema() -> Schema:
 
 def make_shop(folder: Path, kind: str, train: dict[str, Any] | None = None, **model: Any) -> Shop:
     """A project with the one task of a kind, named after it, and its snapshot."""
-    query = QUERIES.get(kind, STATIC)
+    query = (QUERIES | {"shoes": SHOES, "static_links": STATIC})[kind]
     settings = {"query": query, "train": TRAIN | (train or {}), "model": MODEL | model}
     source = open_source(str(tiny_database(folder)))
     project = Project(folder=folder, source=source.url, tasks={kind: TaskSettings.model_validate(settings)})
-    schema = tiny_schema() if kind in QUERIES else timeless_schema()
+    schema = timeless_schema() if kind == "static_links" else tiny_schema()
     return project, build_snapshot(source, schema, project.snapshots)
 
 

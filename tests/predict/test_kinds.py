@@ -11,16 +11,18 @@ import duckdb
 import msgspec
 import numpy as np
 import pytest
-from tests.kinds import KINDS, QUERIES, Shop, Trained
+from tests.kinds import KINDS, QUERIES, Shop, Trained, make_shop
 
 from kincast.clock import format_instant, parse_instant
 from kincast.graph.build import build_snapshot
+from kincast.model.ranked import Ranked
 from kincast.model.score import numbers_of
 from kincast.predict.batch import predict_all
 from kincast.predict.online import Predictor
 from kincast.serve.message import Prediction
 from kincast.source.open import open_source
 from kincast.store.rows import Stamp, open_store, publish
+from kincast.train.run import train_task
 
 AS_OF = parse_instant("2024-09-15")
 Shops = Callable[[str], Shop]
@@ -123,11 +125,39 @@ def test_an_item_that_is_not_there_yet_is_no_candidate(shops: Shops, trained: Tr
     project, snapshot = shops("audience")
     signup_us = snapshot.tables["customers"].time_us
     assert signup_us is not None
-    early = int(np.sort(signup_us)[3])
-    found = predict_all(project, trained("audience"), snapshot=snapshot, as_of_us=early).predictions
-    table = found.as_table()
-    born = dict(zip(snapshot.keys_of("customers", np.arange(40))[0].to_pylist(), signup_us.tolist(), strict=True))
-    there = sum(instant <= early for instant in born.values())
-    assert 0 < there <= 4
-    assert table.num_rows == 12 * there
-    assert all(born[key] <= early for key in table["customer_id"].to_pylist())
+    early = int(np.sort(signup_us)[17])
+    predictor = Predictor.load(trained("audience"), snapshot, project.work / "features")
+    assert predictor.loader.items is not None
+    predictor.loader.items.top = len(signup_us)  # all that may be chosen at all
+    ranked = predictor.predict_rows(np.arange(12), np.full(12, early)).scores
+    assert isinstance(ranked, Ranked)
+    for row in ranked.items:
+        assert sorted(row[row >= 0].tolist()) == np.flatnonzero(signup_us <= early).tolist()
+
+
+def test_a_filter_on_the_items_is_a_filter_of_the_candidates(tmp_path: Path) -> None:
+    project, snapshot = make_shop(tmp_path, "shoes", {"max_epochs": 1})
+    found = predict_all(project, train_task(project, "shoes", snapshot=snapshot), snapshot=snapshot).predictions
+    category = dict(zip(*snapshot.columns("products", ["product_id", "category"]).to_pydict().values(), strict=True))
+    assert {category[key] for key in found.as_table()["product_id"].to_pylist()} == {"shoes"}
+
+
+def test_items_unseen_in_training_are_ranked_by_their_columns(shops: Shops, trained: Trained, tmp_path: Path) -> None:
+    project, snapshot = shops("links")
+    grown = tmp_path / "tiny.duckdb"
+    shutil.copy(project.source.removeprefix("duckdb:///"), grown)
+    with duckdb.connect(str(grown)) as con:
+        con.execute("INSERT INTO products VALUES (0, 'shoes', 20, 'Acme'), (900, 'toys', 30, 'Bolt')")
+    more = build_snapshot(open_source(str(grown)), snapshot.schema, tmp_path / "snapshots")
+    predictors = [Predictor.load(trained("links"), s, tmp_path / f"features-{s.id}") for s in (snapshot, more)]
+    scores = []
+    for predictor in predictors:
+        assert predictor.loader.items is not None
+        predictor.loader.items.top = 14
+        table = predictor.predict([3, 4], AS_OF).as_table()
+        rows = zip(table["customer_id"].to_pylist(), table["product_id"].to_pylist(), strict=True)
+        scores.append(dict(zip(rows, table["score"].to_pylist(), strict=True)))
+    assert {key for _, key in scores[1].keys() - scores[0].keys()} == {0, 900}
+    # Rows are numbered anew, and each item keeps the vector that was learnt for it.
+    assert all(scores[1][pair] == pytest.approx(score, abs=1e-6) for pair, score in scores[0].items())
+    assert scores[1][3, 0] != scores[1][3, 900]

@@ -35,7 +35,7 @@ def test_a_version_holds_the_network_beside_its_baselines(kind: str, trained: Tr
         for split in ("validation", "test"):
             assert np.isfinite(info.metrics[split][metric].value)
             assert all(np.isfinite(found[split][metric].value) for found in info.baselines.values())
-    assert load_version(version.folder.parent, info.id).info == info
+    assert repr(load_version(version.folder.parent, info.id).info) == repr(info)  # what is not a number equals nothing
     assert len([check for check in gate(info, None).checks if check.name == "gate.heuristics"]) == len(info.decides)
 
 
@@ -48,12 +48,13 @@ def test_the_same_plan_gives_the_same_weights_also_after_a_kill(
 
     def dying(self: Trainer, *arguments: Any) -> None:
         nonlocal steps
-        if steps == 3:
+        if steps == 1:
             raise KeyboardInterrupt
         steps += 1
         step(self, *arguments)
 
     monkeypatch.setattr("kincast.train.loop.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("kincast.train.run.contenders", lambda *_: {})  # the weights do not depend on the baselines
     monkeypatch.setattr(Trainer, "_step", dying)
     try:
         train_task(project, kind, snapshot=snapshot)
