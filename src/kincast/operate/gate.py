@@ -35,15 +35,19 @@ def gate(candidate: VersionInfo, champion: VersionInfo | None, *, metric: str | 
         beyond noise, or answers another question; it warns when LightGBM is better.
     """
     chosen = (metric,) if metric else candidate.decides or (main_metric(TaskKind(candidate.kind)),)
-    checks = [check for name in chosen for check in _by(name, candidate, champion)]
+    checks = [check for name in chosen for check in _by(name, candidate)]
     if champion is not None and champion.id != candidate.id:
         checks += _same_task(candidate, champion)
+        measured = [(name, candidate.metrics.get(SPLIT, {}).get(name)) for name in chosen]
+        checks += [
+            _champion(candidate, champion, own, name) for name, own in measured if own and not math.isnan(own.value)
+        ]
     tests = [check for name in chosen for check in _test(candidate, name)]
     return Report(f"gate of {candidate.id or candidate.task}", (*checks, *tests))
 
 
-def _by(metric: str, candidate: VersionInfo, champion: VersionInfo | None) -> Iterator[Check]:
-    """Checks by one metric."""
+def _by(metric: str, candidate: VersionInfo) -> Iterator[Check]:
+    """Checks against the baselines, by one metric."""
     own = candidate.metrics.get(SPLIT, {}).get(metric)
     if own is None or math.isnan(own.value):
         message = f"{metric} was not measured on the validation period, so nothing can be compared"
@@ -51,8 +55,6 @@ def _by(metric: str, candidate: VersionInfo, champion: VersionInfo | None) -> It
         return
     yield _heuristics(candidate, own, metric)
     yield from _lightgbm(candidate, own, metric)
-    if champion is not None and champion.id != candidate.id:
-        yield _champion(candidate, champion, own, metric)
 
 
 def promote(registry: Registry, root: Path, version: Version, *, metric: str | None = None) -> Report:
