@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.kinds import KINDS, Trained, make_shop
 
 from kincast.errors import ProjectError
 from kincast.operate.gate import gate
+from kincast.project import TaskSettings
+from kincast.query.compile import compile_task
+from kincast.query.export import export_labels
+from kincast.query.labels import make_labels
 from kincast.registry.version import load_version
-from kincast.train.loop import Trainer
+from kincast.train.loop import Trainer, _balanced
 from kincast.train.prepare import prepare
 from kincast.train.run import train_task
 
@@ -78,3 +84,32 @@ def test_every_way_to_learn_links(links: str, negatives: str, tmp_path: Path) ->
     train = {"negatives": negatives, "num_negatives": 4, "max_epochs": 1}
     project, snapshot = make_shop(tmp_path, "links", train, links=links)
     assert np.isfinite(train_task(project, "links", snapshot=snapshot).info.metrics["test"]["map@3"].value)
+
+
+def test_the_most_frequent_class_is_thinned_out() -> None:
+    target = np.array([0.0] * 90 + [1.0] * 10 + [2.0] * 5)
+    chosen = _balanced(target, 2.0, np.random.default_rng(0))
+    assert np.bincount(target[chosen].astype(int)).tolist() == [30, 10, 5]
+    assert len(set(chosen.tolist())) == len(chosen)
+
+
+@pytest.mark.parametrize("weights", ["loss", "sample"])
+def test_a_row_of_weight_zero_is_not_learnt_from(weights: str, tmp_path: Path) -> None:
+    """Half of the labels are turned round and weigh nothing: the weights are those of a run that never saw them."""
+    project, snapshot = make_shop(tmp_path, "labels", {"weights": weights, "max_epochs": 1, "batch_size": 512})
+    buys = TaskSettings.model_validate(
+        project.tasks["labels"].model_dump(by_alias=True)
+        | {"query": "PREDICT COUNT(orders.*, 0, 30, days) > 0 FOR EACH customers.customer_id", "labels": "own.parquet"}
+    )
+    project = project.model_copy(update={"tasks": {"buys": buys}})
+    task = compile_task(buys.query, snapshot.schema)
+    with snapshot.open_tables() as tables:
+        table = export_labels(task, make_labels(task, tables, buys.split), tables)
+    ignored = (np.arange(table.num_rows) % 2 == 0) & (table["split"].to_numpy() == "train")
+    target = table["target"].to_numpy()
+    scores = []
+    for wrong in (target, np.where(ignored, ~target, target)):
+        own = table.set_column(2, "target", pa.array(wrong)).append_column("weight", pa.array((~ignored) * 1.0))
+        pq.write_table(own, tmp_path / "own.parquet")
+        scores.append(train_task(project, "buys", snapshot=snapshot).weights())
+    assert all((array == scores[1][name]).all() for name, array in scores[0].items())
