@@ -41,6 +41,7 @@ PlaceField = Annotated[Path, AfterValidator(_place)]
 Text = Annotated[str, BeforeValidator(_word)]
 Fanout = Annotated[int, Field(ge=-1, lt=2**31)] | Literal["inferred"]
 Aggregation = Literal["sum", "mean", "max"]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Ties = Literal["visible", "strict"]
 
 
@@ -217,7 +218,16 @@ class ModelSettings(Settings):
         max_rows_per_seed: rows of a neighbourhood at most; longer lists of neighbours are cut first.
         aggregations: how neighbours are combined.
         dropout: share of hidden values dropped while training.
-        label_history: past outcomes of a row that are read, newest first, each from the end of its window on; 0 for none.
+        label_history: past labels of a row that are read, newest first, each known from the end of its window on; 0
+            reads none.
+        lags: past values of a forecast's target that are read, each as long as a step and known at the instant; by
+            default twice the number of steps, but at least 8 and at most 60; 0 reads none.
+        year_over_year: a forecast reads the target's values of the same steps a year before too.
+        links: how links are ranked: ``two_tower`` by the entity's and the item's vectors, ``pairwise`` by what the
+            entity's own neighbourhood says of the items in it, ``context`` by both.
+        item_embedding: what an item's vector is made of: ``lookup`` learns one for each item seen in training,
+            ``features`` reads its columns, ``fusion`` adds both.
+        output_channels: width of the vectors of entities and items that are multiplied.
     """
 
     channels: int = Field(64, ge=2, le=1024)
@@ -230,6 +240,11 @@ class ModelSettings(Settings):
     aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     label_history: int = Field(0, ge=0, le=512)
+    lags: int | None = Field(None, ge=0, le=1_000)
+    year_over_year: bool = False
+    links: Literal["context", "two_tower", "pairwise"] = "context"
+    item_embedding: Literal["fusion", "lookup", "features"] = "fusion"
+    output_channels: int = Field(32, ge=1, le=256)
 
     @property
     def num_hops(self) -> int:
@@ -266,7 +281,16 @@ class TrainSettings(Settings):
         learning_rate: peak rate of AdamW.
         weight_decay: of AdamW.
         patience: epochs without a better validation metric before stopping.
-        class_weights: weight classes by inverse frequency.
+        loss: what is made small; see ``docs/how-to/kinds.md``; by default the usual one of the kind of task.
+        quantiles: of the losses ``quantile`` (one) and ``multi_quantile``.
+        class_weights: weight classes by inverse frequency; for binary and multiclass classification.
+        weights: what the weights of a label table of the user's do: ``loss`` counts the loss of each row so much,
+            ``sample`` draws each row so often.
+        majority_ratio: rows of the most frequent class at most, for each row of another, drawn anew in every epoch.
+        negatives: the items that those linked to are told apart from: ``all`` that exist, ``in_batch`` those of
+            the other rows of the batch, or ``uniform`` or ``popularity`` draws; by default ``all`` up to 20,000 items,
+            ``in_batch`` beyond.
+        num_negatives: drawn for each row by ``uniform`` and ``popularity``.
         seed: of every random draw.
         num_threads: loader threads; None picks by the machine.
     """
@@ -277,7 +301,13 @@ class TrainSettings(Settings):
     learning_rate: float = Field(3e-3, gt=0, le=10)
     weight_decay: float = Field(1e-4, ge=0, le=10)
     patience: int = Field(4, ge=1)
+    loss: str | None = None
+    quantiles: tuple[Share, ...] = Field((0.1, 0.5, 0.9), min_length=1, max_length=99)
     class_weights: bool = False
+    weights: Literal["loss", "sample"] = "loss"
+    majority_ratio: float | None = Field(None, gt=0)
+    negatives: Literal["all", "in_batch", "uniform", "popularity"] | None = None
+    num_negatives: int = Field(64, ge=1, le=10_000)
     seed: int = Field(0, ge=0, lt=2**31)
     num_threads: int | None = Field(None, ge=1, le=1024)
 

@@ -79,7 +79,7 @@ def test_statistics_of_later_rows_are_caught(
     whole = fit.fit_features
     with monkeypatch.context() as patch:
         patch.setattr(
-            "kincast.train.run.fit_features",
+            "kincast.train.prepare.fit_features",
             lambda snapshot, _until_us, *others: whole(snapshot, snapshot.max_time_us, *others),
         )
         leaking = train_task(planted[0], "buys", snapshot=planted[1])

@@ -104,7 +104,7 @@ def check(report: Report, name: str, where: str) -> Check:
 def test_more_of_the_same_raises_no_alarm(before: Snapshot, tmp_path: Path) -> None:
     after = snapshot(tmp_path / "x", later()[0])
     random = np.random.default_rng(0)
-    report = drift(before, after, random.random(500), random.random(500))
+    report = drift(before, after, {"": random.random(500)}, {"": random.random(500)})
     assert alarms(report) == {}
     assert report.subject == f"drift from snapshot {before.id} to {after.id}"
     looked_at = {c.where for c in report.checks}
@@ -117,7 +117,7 @@ def test_more_of_the_same_raises_no_alarm(before: Snapshot, tmp_path: Path) -> N
 
 
 def test_same_snapshot_is_all_alike(before: Snapshot) -> None:
-    assert {c.verdict for c in drift(before, before, np.ones(5), np.ones(5)).checks} == {Verdict.OK}
+    assert {c.verdict for c in drift(before, before, {"": np.ones(5)}, {"": np.ones(5)}).checks} == {Verdict.OK}
 
 
 def amount(columns: dict[str, Any], new: np.ndarray) -> None:
@@ -217,10 +217,11 @@ def test_columns_that_came_and_went(before: Snapshot, tmp_path: Path) -> None:
 def test_changed_predictions(before: Snapshot) -> None:
     random = np.random.default_rng(1)
     old, new = random.random((5000, 2)), random.random((4000, 2)) * [1, 0.5]
-    report = drift(before, before, old, new)
+    named = [{f".class_{code}": side[:, code] for code in range(side.shape[1])} for side in (old, new)]
+    report = drift(before, before, *named)
     assert set(alarms(report)) == {("drift.predictions", "predictions.class_1")}
-    assert drift(before, before, old[:, 0], new[:, 1]).verdict is Verdict.FAIL
-    assert drift(before, before, old[:0, 0], new[:, 1]).verdict is Verdict.OK
+    assert drift(before, before, {"": old[:, 0]}, {"": new[:, 1]}).verdict is Verdict.FAIL
+    assert drift(before, before, {"": old[:0, 0]}, {"": new[:, 1]}).verdict is Verdict.OK
 
 
 def test_few_new_rows_raise_no_alarm(before: Snapshot, tmp_path: Path) -> None:

@@ -160,3 +160,17 @@ def test_promotion_moves_the_alias_only_through_the_gate(registry: Registry, tmp
     report = promote(registry, tmp_path / "v", first)
     assert check(report, "gate.champion").verdict is Verdict.WARN
     assert report.passed
+
+
+def test_every_target_of_several_must_pass() -> None:
+    names = ("auroc of a", "mae of b")
+
+    def of(auroc: float, mae: float) -> Metrics:
+        return {"validation": {names[0]: around(auroc), names[1]: around(mae)}}
+
+    both = {"entity mean": of(0.6, 3.0)}
+    margins = {"entity mean": of(0.2, -1.0)}
+    good = version_info(metrics=of(0.8, 2.0), baselines=both, margins=margins, decides=names)
+    assert gate(good, None).passed
+    found = gate(version_info(metrics=of(0.8, 4.0), baselines=both, margins=margins, decides=names), None)
+    assert [check.where for check in found.checks if check.verdict is Verdict.FAIL] == ["validation.mae of b"]

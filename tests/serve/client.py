@@ -9,11 +9,14 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
 from fastapi import FastAPI
 from tests.registry.examples import version_info
 
 from kincast.clock import parse_instant
 from kincast.errors import DataError, KeyNotFoundError
+from kincast.predict.answer import Predictions
+from kincast.query.task import TaskKind
 from kincast.registry.version import VersionInfo
 
 AS_OF_US = parse_instant("2026-11-01")
@@ -46,7 +49,9 @@ class FakeBackend:
         scores = self.numbers(keys, as_of_us)
         if self.info.kind == "multiclass_classification":
             scores = np.stack([scores, 1 - scores], axis=1)
-        return SimpleNamespace(as_of_us=AS_OF_US if as_of_us is None else as_of_us, scores=scores)
+        at = AS_OF_US if as_of_us is None else as_of_us
+        table = pa.table({"customer_id": [str(key) for key in keys]})
+        return Predictions(table, np.full(len(keys), at), at, scores, self.info.classes, TaskKind(self.info.kind))
 
     def embed(self, keys: Sequence[Any], as_of_us: int | None = None) -> np.ndarray:
         return np.repeat(self.numbers(keys, as_of_us)[:, None], 2, axis=1).astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -345,3 +346,21 @@ def test_newly_published_and_damaged_stores(backend: FakeBackend, store: Store) 
     assert send(app, "GET", "/v1/embedding/1").json()["embeddings"][0]["embedding"] == [9, 9]
     (store.root / "e" / "current").write_text("nonsense")
     assert send(app, "GET", "/v1/embedding/1").json()["source"] == "computed"
+
+
+OUTCOMES = [
+    {"labels": ["a"], "probabilities": {"a": 0.75, "b": 0.25}},
+    {"steps": [{"from": "2026-11-01", "until": "2026-11-08", "value": 3.5}]},
+    {"items": [{"key": 7, "score": 0.5}, {"key": "x", "score": 0.25}]},
+    {"items": [{"label": "web", "score": 0.5}]},
+    {"items": []},
+    {"targets": {"COUNT(orders.*, 0, 30, days) > 0": {"score": 0.5}, "FIRST(orders.channel)": {"class": "web"}}},
+]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_what_is_said_of_a_row_arrives_as_it_is(outcome: dict[str, Any], backend: FakeBackend) -> None:
+    answer = SimpleNamespace(as_of_us=AS_OF_US, outcomes=lambda: [outcome])
+    backend.predict = lambda keys, as_of_us=None: answer  # type: ignore[method-assign]
+    (prediction,) = send(create_app(backend), "GET", "/v1/predict/17").json()["predictions"]
+    assert prediction == {"key": "17", **outcome}

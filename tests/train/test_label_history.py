@@ -14,7 +14,8 @@ from kincast.predict.online import Predictor
 from kincast.project import Project
 from kincast.registry.version import Version
 from kincast.report import Verdict
-from kincast.train.run import examples, labels_of, train_task
+from kincast.train.prepare import examples, labels_of
+from kincast.train.run import train_task
 
 AS_OF = parse_instant("2024-10-27")
 
@@ -54,9 +55,9 @@ def test_later_instants_know_more_labels_and_earlier_ones_no_more(planted: Plant
     early, late = np.full(40, AS_OF), np.full(40, AS_OF + 400 * DAY_US)
     predictor = fresh(planted, version)
     before, _ = predictor.score_rows(rows, early)
-    known = len(predictor.loader.past.rows)  # type: ignore[union-attr]
+    known = len(predictor.loader.history.rows)  # type: ignore[union-attr]
     ahead, _ = predictor.score_rows(rows, late)
-    assert len(predictor.loader.past.rows) > known  # type: ignore[union-attr]
+    assert len(predictor.loader.history.rows) > known  # type: ignore[union-attr]
     assert (predictor.score_rows(rows, early)[0] == before).all()
     assert (fresh(planted, version).score_rows(rows, late)[0] == ahead).all()
 

@@ -33,12 +33,14 @@ from kincast.feature.fit import fit_features
 from kincast.feature.store import open_features
 from kincast.graph.open import open_snapshot
 from kincast.model.network import Network
-from kincast.model.objective import fit_objective
+from kincast.model.objective import Objective
 from kincast.model.score import InputLoader
 from kincast.project import ModelSettings, TrainSettings
 from kincast.query.task import TaskKind
 from kincast.sample.batch import Seeds
+from kincast.train.judge import Judge
 from kincast.train.loop import Examples, Trainer
+from kincast.train.metric import METRICS
 
 folder, room = Path(sys.argv[1]), int(sys.argv[2])
 used = int(re.search(r"VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
@@ -54,10 +56,11 @@ rng = np.random.default_rng(0)
 rows, target = rng.integers(0, 500, 1_000), rng.integers(0, 2, 1_000).astype(float)
 as_of_us = rng.choice(snapshot.tables["events"].time_us, 1_000)
 examples = Examples(Seeds("users", rows, as_of_us), target)
-objective = fit_objective(TaskKind.BINARY, target, 2)
-network = Network(snapshot.schema, spec, model, objective.num_outputs)
+objective = Objective(TaskKind.BINARY, 1)
+network = Network(snapshot.schema, spec, model, (1,))
 loader = InputLoader(snapshot, features, model, 0, 1)
-fit = Trainer(network, objective, loader, plan, folder / "run", "x").run(examples, examples)
+judge = Judge(TaskKind.BINARY, METRICS[TaskKind.BINARY])
+fit = Trainer(network, objective, judge, (loader, loader), plan, folder / "run", "x").run(examples, examples)
 try:
     bytearray(features.size_bytes)
     could_hold = True

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from kincast.query.task import TaskKind
 from kincast.train import metric
 
+OF_CLASSES, OF_VALUES = metric.METRICS[TaskKind.BINARY], metric.METRICS[TaskKind.REGRESSION]
 pairs = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=40)
 
 
@@ -66,11 +67,11 @@ def test_intervals_hold_the_value_and_widen_for_few_entities() -> None:
     random = np.random.default_rng(0)
     target = (random.random(600) < 0.5).astype(float)
     scores = target + random.normal(0, 1, 600)
-    many = metric.measure(TaskKind.BINARY, target, scores, np.arange(600)).intervals()["auroc"]
-    few = metric.measure(TaskKind.BINARY, target, scores, np.arange(600) % 8).intervals()["auroc"]
+    many = metric.measure(OF_CLASSES, target, scores, np.arange(600)).intervals()["auroc"]
+    few = metric.measure(OF_CLASSES, target, scores, np.arange(600) % 8).intervals()["auroc"]
     assert many.low < many.value < many.high
     assert few.value == many.value
-    assert metric.measure(TaskKind.BINARY, target, scores, np.arange(600)).intervals()["auroc"] == many
+    assert metric.measure(OF_CLASSES, target, scores, np.arange(600)).intervals()["auroc"] == many
 
 
 def test_several_classes_and_weights_in_f1() -> None:
@@ -88,7 +89,9 @@ def test_rows_are_sorted_once_for_all_samples(monkeypatch: pytest.MonkeyPatch) -
         return np.asarray(rankdata(values, method=method))
 
     monkeypatch.setattr(metric, "rankdata", counting)
-    metric.measure(TaskKind.BINARY, (np.arange(60) % 2).astype(np.float64), np.arange(60.0), np.arange(60))
+    metric.measure(
+        metric.METRICS[TaskKind.BINARY], (np.arange(60) % 2).astype(np.float64), np.arange(60.0), np.arange(60)
+    )
     assert sorted_sizes == [60, 60]  # AUROC and average precision, whatever the number of samples
 
 
@@ -96,8 +99,10 @@ def test_margins_are_paired() -> None:
     random = np.random.default_rng(1)
     target = random.normal(0, 10, 400)
     scores = target + random.normal(0, 5, 400)
-    one = metric.measure(TaskKind.REGRESSION, target, scores, np.arange(400))
-    other = metric.measure(TaskKind.REGRESSION, target, scores + np.sign(scores - target) * 0.1, np.arange(400))
+    one = metric.measure(OF_VALUES, target, scores, np.arange(400))
+    other = metric.measure(
+        metric.METRICS[TaskKind.REGRESSION], target, scores + np.sign(scores - target) * 0.1, np.arange(400)
+    )
     margin = one.margins(other)["mae"]
     assert margin.value == pytest.approx(-0.1)
     assert margin.high < 0  # though the two intervals overlap almost wholly

@@ -16,7 +16,7 @@ from kincast.sample.edge import edge_types
 from kincast.sample.strategy import fanout_table
 from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 from kincast.train.plan import BUDGET_ROWS, LinkPlan, make_plan, suggest_fanouts
-from kincast.train.run import prepare
+from kincast.train.prepare import prepare
 
 
 def table(name: str, *columns: str) -> Table:

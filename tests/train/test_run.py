@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.planted import TRAIN, MakePlanted, Planted, make_planted
+from tests.planted import TRAIN, MakePlanted, make_planted
 
-from kincast.errors import TrainError
 from kincast.model.network import weights_of
 from kincast.registry.version import Version, load_version
 from kincast.schema import RowTime, Schema, SemanticType
 from kincast.train.loop import Trainer
-from kincast.train.run import prepare, train_task
+from kincast.train.prepare import prepare
+from kincast.train.run import train_task
 
 CHANCE = 0.05  # how far from one half an AUROC of nothing may lie
 
@@ -110,20 +110,3 @@ def test_weights_are_copies() -> None:
     with torch.no_grad():
         layer.weight.add_(1.0)
     assert not (before["weight"] == layer.weight.detach().numpy()).any()
-
-
-@pytest.mark.parametrize("modifier", ["FORECAST 3 TIMEFRAMES", "CLASSIFY", "RANK TOP 3"])
-def test_a_kind_without_an_objective_is_refused_before_any_work(
-    modifier: str, planted: Planted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project, snapshot = planted
-    link = next(link for link in snapshot.schema.links if snapshot.schema.table(link.table).time is not None)
-    other = [x for x in snapshot.schema.links_from(link.table) if x.target != link.target]
-    listed = f"LIST_DISTINCT({link.table}.{other[0].columns[0]}, 0, 30, days)"
-    target = f"COUNT({link.table}.*, 0, 7, days)" if "FORECAST" in modifier else listed
-    query = f"{target} {modifier} FOR EACH {link.target}"
-    settings = project.task("buys")[1].model_copy(update={"query": f"PREDICT {query}"})
-    project = project.model_copy(update={"tasks": {"more": settings}})
-    monkeypatch.setattr(type(snapshot), "open_tables", lambda _: pytest.fail("work was done"))
-    with pytest.raises(TrainError, match="is not trainable yet"):
-        prepare(project, "more", snapshot)

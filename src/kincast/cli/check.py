@@ -45,7 +45,7 @@ def giveaways(workspace: Workspace, task: str, snapshot: Snapshot) -> Report:
     """
     from kincast.query.compile import compile_task
     from kincast.train.giveaway import find_giveaways
-    from kincast.train.run import labels_of
+    from kincast.train.prepare import labels_of
 
     _, settings = workspace.project.task(task)
     checked = compile_task(settings.query, snapshot.schema, workspace.project.targets)

@@ -52,7 +52,7 @@ def drift(
         raise typer.Exit(1)
 
 
-def _scores(workspace: Workspace, version: Version, snapshot: Snapshot) -> NDArray[np.float64]:
+def _scores(workspace: Workspace, version: Version, snapshot: Snapshot) -> dict[str, NDArray[np.float64]]:
     from kincast.predict.batch import predict_all
 
-    return predict_all(workspace.project, version, snapshot=snapshot).predictions.scores
+    return predict_all(workspace.project, version, snapshot=snapshot).predictions.numbers()

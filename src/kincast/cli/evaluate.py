@@ -32,7 +32,7 @@ def evaluate(
 
 
 def show_metrics(console: Console, info: VersionInfo, split: str) -> None:
-    """Print one row for the model, each baseline and each published figure; one column per metric.
+    """Print one row for the model, each baseline and each published figure; one column per metric that stands for all.
 
     Args:
         console: where to.
@@ -40,13 +40,12 @@ def show_metrics(console: Console, info: VersionInfo, split: str) -> None:
         split: ``train``, ``validation`` or ``test``.
     """
     from kincast.query.task import TaskKind
-    from kincast.train.metric import LOWER_IS_BETTER, METRICS
+    from kincast.train.metric import headline, is_error
 
     measured = info.metrics.get(split, {})
-    known = METRICS[TaskKind(info.kind)]
-    metrics = [*(name for name in known if name in measured), *(name for name in measured if name not in known)]
+    metrics = headline(TaskKind(info.kind), info.decides, measured)
     rows = [("graph neural network", *(_cell(measured[metric]) for metric in metrics), "")]
-    sign = 1 if metrics and metrics[0] in LOWER_IS_BETTER else -1
+    sign = 1 if metrics and is_error(metrics[0]) else -1
     rivals = {name: splits.get(split, {}) for name, splits in info.baselines.items()}
     for name, theirs in sorted(rivals.items(), key=lambda item: _rank(item[1], metrics, sign)):
         cells = (_cell(theirs[metric]) if metric in theirs else "–" for metric in metrics)

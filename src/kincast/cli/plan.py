@@ -24,7 +24,7 @@ def plan(
     workspace = Workspace.open(project)
 
     from kincast.train.plan import make_plan
-    from kincast.train.run import prepare
+    from kincast.train.prepare import prepare
 
     name, settings = workspace.project.task(task)
     snapshot = workspace.snapshot()

@@ -14,8 +14,8 @@ from kincast.cli.options import HERE, AsOfOption, JsonOption, ProjectOption, Qui
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from kincast.predict.answer import Predictions
     from kincast.predict.batch import BatchResult
-    from kincast.predict.online import Predictions
 
 MAX_SHOWN_CLASSES = 4  # with more, their scores are in the file but not on the screen
 
@@ -89,7 +89,7 @@ def publish_result(root: Path, task: str, version_id: str, snapshot_id: str, res
 
     keys = result.predictions.keys
     stamp = Stamp(version_id, snapshot_id, result.predictions.as_of_us, time.time_ns() // 1000)
-    publish(root, f"{task}.predictions", keys, result.predictions.as_table().drop(keys.column_names), stamp)
+    publish(root, f"{task}.predictions", keys, result.predictions.as_records(), stamp)
     publish(root, f"{task}.embeddings", keys, result.embeddings, stamp)
 
 

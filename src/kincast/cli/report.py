@@ -74,7 +74,6 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
     from kincast.clock import format_instant
     from kincast.errors import KincastError, VersionError
     from kincast.query.task import TaskKind
-    from kincast.train.metric import main_metric
     from kincast.web.report import TaskPage
 
     explanation, gate, audit = (notes.get(f"{step}/{name}") for step in ("explain", "gate", "audit"))
@@ -84,12 +83,13 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
         return TaskPage(name, query, explanation=explanation, gate=gate, audit=audit)
     target = scores = None
     kind = TaskKind(version.info.kind)
-    if kind is TaskKind.BINARY:
+    if kind is TaskKind.BINARY and len(version.info.decides) <= 1:
         try:
             target, scores = outcome_of(workspace, version)
         except KincastError:  # the training snapshot is gone: the page does without these two drawings
             target = scores = None
-    metric = main_metric(kind)
+    epochs = version.features.get("epochs", [])
+    tuned = next((name for name in (epochs[0] if epochs else {}) if name not in ("epoch", "loss", "seconds")), "")
     entries = workspace.registry().history(name)
     versions = [
         {"id": e.id, "aliases": list(e.aliases), "trained": format_instant(e.created_us // 10**6 * 10**6)}
@@ -101,7 +101,8 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
         explanation=explanation,
         gate=gate,
         version=version.info.as_dict(),
-        epochs=[float(epoch[metric]) for epoch in version.features.get("epochs", [])],
+        epochs=[float(epoch[tuned]) for epoch in epochs],
+        tuned=tuned,
         target=target,
         scores=scores,
         versions=versions,

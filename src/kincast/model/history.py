@@ -1,4 +1,4 @@
-"""History: labels that were known at an instant, as rows of the graph, so that a network reads them like any other fact.
+"""History: labels that were known at an instant, as rows of the graph, which a network reads like any other fact.
 
 A label is a fact of its own: it is known from the end of its window on. So the past labels of a task are one more
 table, whose rows have that end as their time and refer to the entity; the sampler's rule of time does the rest, for the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from kincast.clock import DAY_US
 from kincast.feature.convert import NO_INSTANT
 from kincast.feature.store import RowFeatures, TableFeatures
+from kincast.query.past import PastValues
 from kincast.sample.batch import Batch, Block
 from kincast.sample.edge import EdgeType
 
@@ -56,14 +57,39 @@ class EdgeInputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Which rows the local rows of a table are.
+
+    Attributes:
+        rows: int64 [n] snapshot rows.
+        seed: int64 [n] the seed whose tree each belongs to.
+    """
+
+    rows: Tensor
+    seed: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything a network reads of one batch."""
+    """Everything a network reads of one batch.
+
+    Attributes:
+        num_seeds: how many.
+        seed_table: whose rows they are.
+        tables: features of the local rows of each table.
+        hop_offsets: as of ``Batch``.
+        edges: by hop.
+        past: float32 [num_seeds, lags] past values of the target; None where none are read.
+        places: table → rows and seeds of its local rows, for tables whose rows must be told apart.
+    """
 
     num_seeds: int
     seed_table: str
     tables: dict[str, TableInputs]
     hop_offsets: dict[str, tuple[int, ...]]
     edges: tuple[EdgeInputs, ...]
+    past: Tensor | None = None
+    places: dict[str, Places] = field(default_factory=dict)
 
     @property
     def num_hops(self) -> int:
@@ -71,8 +97,23 @@ class Inputs:
         return len(next(iter(self.hop_offsets.values()))) - 2
 
 
-def make_inputs(batch: Batch, features: Mapping[str, TableFeatures]) -> Inputs:
-    """Gather the features of every sampled row."""
+def make_inputs(
+    batch: Batch, features: Mapping[str, TableFeatures], past: PastValues | None = None, placed: str | None = None
+) -> Inputs:
+    """Gather the features of every sampled row.
+
+    Args:
+        batch: the sampled rows.
+        features: table → features of all its rows.
+        past: of the target; None where none is read.
+        placed: table whose rows must be told apart; None for none.
+    """
+    seeds = batch.seeds
+    found = None if past is None else torch.from_numpy(past.read(seeds.rows, seeds.as_of_us, seeds.visible))
+    places = {}
+    if placed is not None:
+        of = torch.from_numpy(batch.seed[placed].astype(np.int64))
+        places[placed] = Places(torch.from_numpy(batch.rows[placed]), of)
     return Inputs(
         num_seeds=len(batch.seeds),
         seed_table=batch.seeds.table,
@@ -82,6 +123,8 @@ def make_inputs(batch: Batch, features: Mapping[str, TableFeatures]) -> Inputs:
         },
         hop_offsets={name: tuple(int(offset) for offset in offsets) for name, offsets in batch.hop_offsets.items()},
         edges=tuple(_edge_inputs(block) for block in batch.blocks),
+        past=found,
+        places=places,
     )
 
 

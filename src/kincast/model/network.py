@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,10 @@ from torch import Tensor, nn
 
 from kincast.feature.spec import FeatureSpec
 from kincast.model.encode import TableEncoder
-from kincast.model.history import HistorySpec
 from kincast.model.inputs import Inputs
 from kincast.model.layer import MessageLayer
+from kincast.model.past import PastEncoder
 from kincast.project import ModelSettings
-from kincast.query.task import Task
 from kincast.sample.edge import edge_types
 from kincast.sample.strategy import fanout_table, plan_of
 from kincast.schema import Schema
@@ -43,10 +43,18 @@ class Network(nn.Module):
         schema: tables and links.
         spec: inputs of each table.
         settings: widths, fanouts, aggregations.
-        num_outputs: of the head.
+        widths: outputs of each head.
+        past: reads past values of the target beside the neighbourhood; None for no such thing.
     """
 
-    def __init__(self, schema: Schema, spec: FeatureSpec, settings: ModelSettings, num_outputs: int) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        spec: FeatureSpec,
+        settings: ModelSettings,
+        widths: Sequence[int],
+        past: PastEncoder | None = None,
+    ) -> None:
         super().__init__()
         edges = edge_types(schema)
         tables = [table.name for table in schema]
@@ -59,20 +67,31 @@ class Network(nn.Module):
             MessageLayer(tables, edges, settings.channels, settings.aggregations, settings.dropout)
             for _ in range(self.num_layers)
         )
-        self.head = nn.Sequential(
-            nn.Linear(settings.channels, settings.channels),
-            nn.ReLU(),
-            nn.Dropout(settings.dropout),
-            nn.Linear(settings.channels, num_outputs),
-        )
+        first, *others = (_head(settings, width) for width in widths)
+        self.head, self.more = first, nn.ModuleList(others)
+        self.past = past
 
     def forward(self, inputs: Inputs) -> Scores:
         """Scores of the batch's seeds."""
+        embeddings, _ = self.embed(inputs)
+        if self.past is not None and inputs.past is not None:
+            embeddings = embeddings + self.past(inputs.past)
+        outputs = torch.cat([head(embeddings) for head in (self.head, *self.more)], dim=1)
+        if self.past is not None and inputs.past is not None:
+            outputs = outputs + self.past.trend(inputs.past)
+        return Scores(outputs, embeddings)
+
+    def embed(self, inputs: Inputs, *, keep: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """The seeds' last hidden vectors and, where they are kept, the last that every local row of each table had.
+
+        Those of rows far from a seed have heard less: a row ``h`` links away only what is ``num_layers - h`` away.
+        """
         hidden = {
             name: encoder(inputs.tables[name])
             for name, encoder in zip(self.tables, self.encoders, strict=True)
             if len(inputs.tables[name].ages)
         }
+        last = {name: rows for name, rows in hidden.items() if keep}
         for number, layer in enumerate(self.layers, start=1):
             last_hop = self.num_layers - number  # rows farther away are no longer needed
             num_rows = {name: inputs.hop_offsets[name][last_hop + 1] for name in self.tables}
@@ -83,18 +102,22 @@ class Network(nn.Module):
                 if edge.hop <= last_hop + 1
             ]
             hidden = layer(hidden, num_rows, edges)
-        embeddings = hidden[inputs.seed_table][: inputs.num_seeds]
-        return Scores(self.head(embeddings), embeddings)
+            last = {name: _over(rows, hidden.get(name)) for name, rows in last.items()}
+        return hidden[inputs.seed_table][: inputs.num_seeds], last
 
 
-def network_of(
-    schema: Schema, task: Task, spec: FeatureSpec, settings: ModelSettings, num_outputs: int, past: HistorySpec | None
-) -> Network:
-    """The network of a task, which reads past labels where there are any."""
-    if past is None:
-        return Network(schema, spec, settings, num_outputs)
-    own = past.settings(settings, schema, task.entity)
-    return Network(past.schema(schema, task.entity), past.features(spec), own, num_outputs)
+def _head(settings: ModelSettings, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(settings.channels, settings.channels),
+        nn.ReLU(),
+        nn.Dropout(settings.dropout),
+        nn.Linear(settings.channels, width),
+    )
+
+
+def _over(rows: Tensor, newer: Tensor | None) -> Tensor:
+    """Vectors of all local rows, with newer ones of the first of them."""
+    return rows if newer is None else torch.cat([newer, rows[len(newer) :]])
 
 
 def weights_of(network: nn.Module) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:

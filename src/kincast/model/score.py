@@ -15,10 +15,16 @@ from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.model.history import HISTORY_TABLE, HistoryGraph, LabelHistory
 from kincast.model.inputs import Inputs, make_inputs
+from kincast.model.item import Items
+from kincast.model.joint import JointObjective
+from kincast.model.link import LinkNetwork
 from kincast.model.network import Network
 from kincast.model.objective import Objective
+from kincast.model.ranked import Ranked
+from kincast.model.retrieve import retrieve
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings
+from kincast.query.past import PastValues
 from kincast.sample.batch import Batch, Seeds
 from kincast.sample.live import LiveGraph, LiveSampler
 from kincast.sample.loader import Loader
@@ -26,6 +32,8 @@ from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import plan_of
 
 SCORE_BATCH = 1024
+Scored = NDArray[np.float64] | tuple[NDArray[np.float64], ...] | Ranked
+"""Scores of one target, of each of several, or the best items."""
 
 
 class InputLoader:
@@ -38,7 +46,12 @@ class InputLoader:
         seed: of the draws.
         num_threads: that sample ahead; by default one less than the processors, at most 4.
         strict: hide facts at the very instant of a seed.
-        past: labels that are read as facts; None without.
+        past: of the target, read with each seed; None where none is.
+        items: that links are ranked among; None for tasks of other kinds.
+        history: labels that are read as facts; None without.
+
+    Attributes:
+        graph: the snapshot, with the label history that is read.
     """
 
     def __init__(
@@ -49,9 +62,11 @@ class InputLoader:
         seed: int,
         num_threads: int | None = None,
         strict: bool = False,
-        past: LabelHistory | None = None,
+        past: PastValues | None = None,
+        items: Items | None = None,
+        history: LabelHistory | None = None,
     ) -> None:
-        self.strict, self.past = strict, past
+        self.strict, self.past, self.items, self.history = strict, past, items, history
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
         most = settings.max_rows_per_seed
@@ -59,13 +74,12 @@ class InputLoader:
         self._tables = dict(features.tables)
         self.graph: Snapshot | HistoryGraph = base
         view: LiveGraph | None = snapshot if isinstance(snapshot, LiveSnapshot) else None
-        if past is not None:
-            settings = past.spec.settings(settings, base.schema, past.entity)
-            graph = self.graph = past.graph(base)
-            self._tables[HISTORY_TABLE] = past.features
-            view = past.live(snapshot, graph) if isinstance(snapshot, LiveSnapshot) else None
-        plan = plan_of(settings)
-        sampler = Sampler(self.graph, *plan, seed, strict, keyed_by="row", max_rows_per_seed=most)
+        if history is not None:
+            settings = history.spec.settings(settings, base.schema, history.entity)
+            graph = self.graph = history.graph(base)
+            self._tables[HISTORY_TABLE] = history.features
+            view = history.live(snapshot, graph) if isinstance(snapshot, LiveSnapshot) else None
+        sampler = Sampler(self.graph, *plan_of(settings), seed, strict, keyed_by="row", max_rows_per_seed=most)
         self._fixed: Sampler = sampler if view is None else LiveSampler(view, sampler)
 
     def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
@@ -78,17 +92,26 @@ class InputLoader:
         """
         sampler = self.sampler(redraw)
         threads = self.num_threads if len(seeds) > batch_size else 0
-        yield from Loader(sampler, seeds, batch_size, self._prepare, num_threads=threads)
+        yield from Loader(sampler, seeds, batch_size, self.inputs_of, num_threads=threads)
 
     def score(
-        self, network: Network, objective: Objective, seeds: Seeds, progress: Progress = silent
-    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        self,
+        network: Network | LinkNetwork,
+        objective: Objective | JointObjective,
+        seeds: Seeds,
+        progress: Progress = silent,
+    ) -> tuple[Scored, NDArray[np.float32]]:
         """Scores and embeddings of all seeds.
 
         Returns:
-            scores [n] or [n, classes] as ``Objective.scores`` gives them, and embeddings [n, channels].
+            scores as ``Objective.scores`` gives them, one for each of several targets, or the best items of each
+            seed; and embeddings [n, channels].
         """
         network.eval()
+        if isinstance(network, LinkNetwork):
+            assert self.items is not None
+            batches = self.batches(seeds, SCORE_BATCH)
+            return retrieve(network, self.items, seeds, batches, lambda done: progress("score", done, len(seeds)))
         outputs, embeddings, done = [], [], 0
         with torch.inference_mode():
             for inputs in self.batches(seeds, SCORE_BATCH):
@@ -104,16 +127,29 @@ class InputLoader:
 
     def over(self, snapshot: Snapshot | LiveSnapshot, features: FeatureStore | LiveFeatures) -> InputLoader:
         """The same plan over other rows."""
-        return InputLoader(snapshot, features, self.settings, self.seed, self.num_threads, self.strict, self.past)
+        items = self.items
+        if items is not None and isinstance(snapshot, Snapshot) and isinstance(features, FeatureStore):
+            items = items.over(snapshot, features)
+        rest = (self.settings, self.seed, self.num_threads, self.strict, self.past, items, self.history)
+        return InputLoader(snapshot, features, *rest)
 
-    def with_past(self, past: LabelHistory) -> InputLoader:
-        """The same over the same rows, with other past labels."""
-        own = (self.settings, self.seed, self.num_threads, self.strict, past)
-        return InputLoader(self.snapshot, self.features, *own)
+    def knowing(self, history: LabelHistory) -> InputLoader:
+        """The same over the same rows, with another label history."""
+        rest = (self.settings, self.seed, self.num_threads, self.strict, self.past, self.items, history)
+        return InputLoader(self.snapshot, self.features, *rest)
 
     def sampler(self, redraw: int | None) -> Sampler:
         """What draws neighbours: others for each ``redraw``; with None those of predictions, by the row alone."""
         return self._fixed if redraw is None else self._fixed.redrawn(redraw)
 
-    def _prepare(self, batch: Batch) -> Inputs:
-        return make_inputs(batch, self._tables)
+    def inputs_of(self, batch: Batch) -> Inputs:
+        """What a network reads of a sampled batch."""
+        return make_inputs(batch, self._tables, self.past, None if self.items is None else self.items.table)
+
+
+def numbers_of(scored: Scored) -> NDArray[np.float64]:
+    """[n, k] all numbers of scores, to be held against others of the same rows."""
+    if isinstance(scored, Ranked):
+        return np.concatenate([scored.items, np.nan_to_num(scored.scores, neginf=0.0)], axis=1)
+    parts = scored if isinstance(scored, tuple) else (scored,)
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)

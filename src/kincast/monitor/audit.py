@@ -15,6 +15,7 @@ from kincast.errors import DataError
 from kincast.feature.fit import fit_features
 from kincast.feature.store import FeatureStore
 from kincast.graph.snapshot import Snapshot
+from kincast.model.score import numbers_of
 from kincast.predict.online import Predictor
 from kincast.progress import Progress, silent
 from kincast.project import FeatureSettings, SplitSettings
@@ -176,7 +177,7 @@ def _perturb(predictor: Predictor, labels: Labels, seed: int, strict: bool) -> I
             scores, embeddings = predictor.loader.over(graph, features).score(
                 predictor.network, predictor.objective, part
             )
-        return np.concatenate([scores.reshape(len(part), -1), embeddings], axis=1)
+        return np.concatenate([numbers_of(scores), embeddings], axis=1)
 
     yield from check_future(predict, _rows(predictor), predictor.features, seeds, strict)
     yield from check_known_later(predict, _rows(predictor), predictor.features, seeds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +59,8 @@ class _Stretch:
 def drift(
     old: Snapshot,
     new: Snapshot,
-    predictions_old: npt.NDArray[Any] | None = None,
-    predictions_new: npt.NDArray[Any] | None = None,
+    predictions_old: Mapping[str, Floats] | None = None,
+    predictions_new: Mapping[str, Floats] | None = None,
 ) -> Report:
     """Compare a newer snapshot with the one a model was trained on.
 
@@ -78,8 +78,9 @@ def drift(
     Args:
         old: the training snapshot.
         new: a newer one.
-        predictions_old: [n] or [n, classes] scores on the old snapshot; None leaves predictions out.
-        predictions_new: [m] or [m, classes] scores on the new one.
+        predictions_old: name → [n] scores on the old snapshot, such as ``.class_0``, or without a name where there is
+            one; None leaves predictions out.
+        predictions_new: name → [m] scores on the new one.
     """
     comparison = _Comparison(old, new)
     checks = [*_schema_checks(old.schema, new.schema)]
@@ -208,14 +209,11 @@ class _Comparison:
             if all(len(side) for side in degrees):
                 yield self._numeric("drift.degree", link.link.name, degrees[0], degrees[1])
 
-    def predictions(self, old: npt.NDArray[Any], new: npt.NDArray[Any]) -> Iterator[Check]:
-        """Checks of the scores, one for each class where there are several."""
-        old, new = (np.asarray(side, np.float64) for side in (old, new))
-        old, new = (side[:, None] if side.ndim == 1 else side for side in (old, new))
-        for code in range(min(old.shape[1], new.shape[1])):
-            where = "predictions" if old.shape[1] == 1 else f"predictions.class_{code}"
-            if len(old) and len(new):
-                yield self._numeric("drift.predictions", where, old[:, code], new[:, code])
+    def predictions(self, old: Mapping[str, Floats], new: Mapping[str, Floats]) -> Iterator[Check]:
+        """Checks of the predictions, one for each number that is watched."""
+        for name in old:
+            if name in new and len(old[name]) and len(new[name]):
+                yield self._numeric("drift.predictions", f"predictions{name}", old[name], new[name])
 
     def _degrees(self, snapshot: Snapshot, link: SnapshotLink) -> Floats:
         """Rows that came in the stretch, per target row that was there when it began."""

@@ -11,7 +11,7 @@ from kincast.query.task import TaskKind
 from kincast.registry.registry import Registry
 from kincast.registry.version import Interval, Version, VersionInfo, load_version
 from kincast.report import Check, Report, Verdict
-from kincast.train.metric import LOWER_IS_BETTER, is_better, main_metric
+from kincast.train.metric import is_better, is_error, main_metric
 
 SPLIT = "validation"
 LEARNED_BASELINE = "LightGBM"
@@ -28,23 +28,33 @@ def gate(candidate: VersionInfo, champion: VersionInfo | None, *, metric: str | 
     Args:
         candidate: who wants to become champion.
         champion: who is; None when nobody is.
-        metric: what to compare by; the main metric of the task kind by default.
+        metric: what to compare by; by default what the candidate names, for each of several targets one.
 
     Returns:
         a report that fails when the candidate is not better than the best heuristic, is worse than the champion
         beyond noise, or answers another question; it warns when LightGBM is better.
     """
-    metric = metric or main_metric(TaskKind(candidate.kind))
-    own = candidate.metrics.get(SPLIT, {}).get(metric)
-    subject = f"gate of {candidate.id or candidate.task}"
-    if own is None or math.isnan(own.value):
-        message = f"{metric} was not measured on the validation period, so nothing can be compared"
-        return Report(subject, (Check("gate.measured", SPLIT, Verdict.FAIL, message),))
-    checks = [_heuristics(candidate, own, metric), *_lightgbm(candidate, own, metric)]
+    chosen = (metric,) if metric else candidate.decides or (main_metric(TaskKind(candidate.kind)),)
+    checks = [check for name in chosen for check in _by(name, candidate)]
     if champion is not None and champion.id != candidate.id:
         checks += _same_task(candidate, champion)
-        checks.append(_champion(candidate, champion, own, metric))
-    return Report(subject, (*checks, *_test(candidate, metric)))
+        measured = [(name, candidate.metrics.get(SPLIT, {}).get(name)) for name in chosen]
+        checks += [
+            _champion(candidate, champion, own, name) for name, own in measured if own and not math.isnan(own.value)
+        ]
+    tests = [check for name in chosen for check in _test(candidate, name)]
+    return Report(f"gate of {candidate.id or candidate.task}", (*checks, *tests))
+
+
+def _by(metric: str, candidate: VersionInfo) -> Iterator[Check]:
+    """Checks against the baselines, by one metric."""
+    own = candidate.metrics.get(SPLIT, {}).get(metric)
+    if own is None or math.isnan(own.value):
+        message = f"{metric} was not measured on the validation period, so nothing can be compared"
+        yield Check("gate.measured", SPLIT, Verdict.FAIL, message)
+        return
+    yield _heuristics(candidate, own, metric)
+    yield from _lightgbm(candidate, own, metric)
 
 
 def promote(registry: Registry, root: Path, version: Version, *, metric: str | None = None) -> Report:
@@ -156,7 +166,7 @@ def _baselines(candidate: VersionInfo, metric: str) -> list[tuple[str, Interval]
 
 
 def _best(found: list[tuple[str, Interval]], metric: str) -> tuple[str, Interval]:
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = -1 if is_error(metric) else 1
     return max(found, key=lambda pair: sign * pair[1].value)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast.graph.snapshot import Snapshot
-from kincast.predict.online import Predictions, Predictor
+from kincast.predict.answer import Predictions
+from kincast.predict.online import Predictor
 from kincast.progress import Progress, silent
 from kincast.project import Project
 from kincast.registry.version import Version

@@ -16,7 +16,8 @@ from kincast.feature.store import Readahead
 from kincast.graph.follow import INTERVAL_S, Live
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
-from kincast.predict.online import Predictions, Predictor
+from kincast.predict.answer import Predictions
+from kincast.predict.online import Predictor
 from kincast.progress import Progress, silent
 from kincast.registry.version import Version, VersionInfo
 

@@ -5,70 +5,36 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from kincast.clock import format_instant
-from kincast.errors import DataError, KeyNotFoundError, VersionError
+from kincast.errors import DataError, KeyNotFoundError, ProjectError, VersionError
 from kincast.feature.live import LiveFeatures
 from kincast.feature.spec import FeatureSpec
 from kincast.feature.store import FeatureStore, Readahead, open_features
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
+from kincast.model.build import build_network, items_of, past_of
 from kincast.model.history import HistorySpec, make_history
-from kincast.model.network import load_weights, network_of
-from kincast.model.objective import Objective
-from kincast.model.score import InputLoader
+from kincast.model.joint import JointObjective, read_objective
+from kincast.model.network import load_weights
+from kincast.model.ranked import Ranked
+from kincast.model.score import InputLoader, Scored
 from kincast.model.threads import limit_threads
+from kincast.predict.answer import Part, Predictions
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings, SplitSettings
 from kincast.query.compile import compile_task
 from kincast.query.labels import prediction_seeds
-from kincast.query.task import Task, TaskKind
+from kincast.query.past import step_edges
+from kincast.query.task import Task, top_of
 from kincast.registry.version import Version, VersionInfo
 from kincast.sample.batch import Seeds
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """Scores of rows, each as of an instant.
-
-    Attributes:
-        keys: key columns, in the order asked for.
-        instants_us: [n] int64 as-of instant of each row.
-        as_of_us: the instant; the latest where rows have different ones.
-        scores: [n] probability of the positive class, or value; [n, classes] probabilities for multiclass.
-        classes: names of the classes; empty for regression.
-        kind: of the task.
-    """
-
-    keys: pa.Table
-    instants_us: NDArray[np.int64]
-    as_of_us: int
-    scores: NDArray[np.float64]
-    classes: tuple[str, ...]
-    kind: TaskKind
-
-    def as_table(self) -> pa.Table:
-        """Key columns, ``as_of``, then ``score`` or ``value``, or ``class`` and one ``score_<class>`` each."""
-        table = self.keys
-        instant = pa.array(self.instants_us, pa.int64()).cast(pa.timestamp("us"))
-        table = table.append_column("as_of", instant)
-        if self.kind is TaskKind.BINARY:
-            return table.append_column("score", pa.array(self.scores))
-        if self.kind is TaskKind.REGRESSION:
-            return table.append_column("value", pa.array(self.scores))
-        best = self.scores.argmax(axis=1) if len(self.scores) else np.zeros(0, np.int64)
-        table = table.append_column("class", pa.array([self.classes[code] for code in best], pa.string()))
-        for code, name in enumerate(self.classes):
-            table = table.append_column(f"score_{name}", pa.array(self.scores[:, code]))
-        return table
 
 
 class Predictor:
@@ -86,20 +52,25 @@ class Predictor:
         self.snapshot: Snapshot | LiveSnapshot = snapshot
         self.task: Task = compile_task(version.info.query, snapshot.schema)
         model = ModelSettings.model_validate(version.info.settings["model"])
-        self.objective = Objective.from_dict(version.features["objective"])
-        past = version.features.get("past")
-        self.past_spec = None if past is None else HistorySpec.from_dict(past)
-        own = (features.spec, model, self.objective.num_outputs, self.past_spec)
-        self.network = network_of(snapshot.schema, self.task, *own)
+        self.objective = read_objective(version.features["objective"])
+        keys = [tuple(key) if isinstance(key, list) else key for key in version.features.get("items", ())]
+        history = version.features.get("history")
+        self._history = None if history is None else HistorySpec.from_dict(history)
+        self.network = build_network(self.task, features.spec, model, self.objective, len(keys), self._history)
         load_weights(self.network, version.weights())
         self.network.eval()
         seed = int(version.info.settings["train"]["seed"])
         strict = version.info.settings.get("ties") == "strict"  # versions from before the setting have none
+        items = None
+        if self.task.item_table is not None:
+            seen = snapshot.rows_of(self.task.item_table, keys)
+            items = items_of(self.task, snapshot, features, seen, strict, top_of(self.task))
+        past = past_of(self.task, snapshot, model, strict)
+        self.loader = InputLoader(snapshot, features, model, seed, strict=strict, past=past, items=items)
         self.features = features
-        self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
         self._lock = threading.Lock()
-        self.loader = InputLoader(snapshot, features, model, seed, strict=strict)
         self._know(self.default_as_of())
+        self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
 
     @staticmethod
     def load(
@@ -132,7 +103,14 @@ class Predictor:
         return Predictor(version, snapshot, open_features(snapshot, spec, features_root, progress, readahead=readahead))
 
     def over(self, view: LiveSnapshot, features: LiveFeatures) -> Predictor:
-        """The same version over a live view of the same schema, with its features encoded."""
+        """The same version over a live view of the same schema, with its features encoded.
+
+        Raises:
+            ProjectError: what it reads beside the graph is computed from a snapshot alone.
+        """
+        if self.loader.past is not None or self.loader.items is not None:
+            what = "past values" if self.loader.past is not None else "the demand of items"
+            raise ProjectError(f"{what} are counted in a snapshot only", hint="compact live rows: kincast compact")
         other = copy.copy(self)
         other.snapshot = view
         other.loader = self.loader.over(view, features)
@@ -184,17 +162,32 @@ class Predictor:
         scores, _ = self.score_rows(rows, instants, progress)
         return self.as_predictions(rows, instants, scores)
 
-    def as_predictions(
-        self, rows: NDArray[np.int64], instants: NDArray[np.int64], scores: NDArray[np.float64]
-    ) -> Predictions:
+    def as_predictions(self, rows: NDArray[np.int64], instants: NDArray[np.int64], scores: Scored) -> Predictions:
         """Scores of rows with the user's own keys."""
-        keys = self.snapshot.keys_of(self.task.entity, rows)
+        task = self.task
         latest = int(instants.max()) if len(instants) else self.default_as_of()
-        return Predictions(keys, instants, latest, scores, self.info.classes, self.task.kind)
+        item_keys = None
+        if isinstance(scores, Ranked) and task.item_table is not None:
+            item_keys = self.snapshot.keys_of(task.item_table, scores.items[scores.items >= 0])
+        parts: tuple[Part, ...] = ()
+        if isinstance(self.objective, JointObjective):
+            parts = tuple(Part(part.name, part.kind, part.classes) for part in self.objective.parts)
+        return Predictions(
+            self.snapshot.keys_of(task.entity, rows),
+            instants,
+            latest,
+            scores,
+            self.info.classes,
+            task.kind,
+            top_of(task),
+            step_edges(task, instants),
+            item_keys,
+            parts,
+        )
 
     def score_rows(
         self, rows: NDArray[np.int64], instants: NDArray[np.int64], progress: Progress = silent
-    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    ) -> tuple[Scored, NDArray[np.float32]]:
         """Scores and embeddings of snapshot rows [n] of the entity table, each as of its instant [n]."""
         visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
         seeds = Seeds(self.task.entity, rows, instants, visible)
@@ -204,14 +197,14 @@ class Predictor:
 
     def _know(self, until_us: int) -> InputLoader:
         """What reads all past labels that are known by an instant; made anew when there are more of them."""
-        spec = self.past_spec
+        spec = self._history
         if spec is None or isinstance(self.snapshot, LiveSnapshot):
             return self.loader
         with self._lock:
-            past = self.loader.past
-            if past is None or spec.later(past.until_us, until_us):
-                past = make_history(self.task, self.snapshot, spec, until_us, self.features.spec.storage)
-                self.loader = self.loader.with_past(past)
+            history = self.loader.history
+            if history is None or spec.later(history.until_us, until_us):
+                history = make_history(self.task, self.snapshot, spec, until_us, self.features.spec.storage)
+                self.loader = self.loader.knowing(history)
             return self.loader
 
     def entity_rows(self, as_of_us: int | None) -> tuple[NDArray[np.int64], int]:

@@ -344,6 +344,13 @@ def task_labels(
     return make_labels(task, tables, split, folder, progress)
 
 
+def target_labels(
+    task: Task, tables: Tables, split: SplitSettings, folder: Path | None = None, progress: Progress = silent
+) -> tuple[Labels, ...]:
+    """The labels of each target of a query of several; arguments and errors as of ``make_labels``."""
+    return tuple(make_labels(part, tables, split, folder, progress) for part in task.targets)
+
+
 def _check_order(labels: Labels, where: str) -> None:
     """Refuse splits that are not in the order of time: a model would be judged on what came before its training."""
     for earlier, later in ((0, 1), (1, 2)):

@@ -112,3 +112,9 @@ class Task:
 def path_words(aggregate: Aggregate) -> str:
     """The foreign keys from the entity down to the fact table, such as ``orders.customer_id, tickets.order_id``."""
     return ", ".join(f"{link.table}.{'+'.join(link.columns)}" for link in aggregate.path)
+
+
+def top_of(task: Task) -> int:
+    """Length of the lists that a query asks for; 10 where it says none."""
+    modifier = task.query.modifier
+    return modifier.top if modifier is not None and modifier.top is not None else 10

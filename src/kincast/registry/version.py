@@ -69,6 +69,7 @@ class VersionInfo:
         baselines: baseline name → metrics per split, measured on the very same rows.
         margins: baseline name → its own metrics minus the baseline's per split, paired on the same rows.
         published: name → metric → figure quoted from others; printed, never compared by a program.
+        decides: metrics that select and gate it, one for each target; empty for the usual one of its kind.
         code_version: version of Kincast that trained it.
         created_us: when it was trained.
         best_epoch: epoch its weights come from, 1-based.
@@ -90,6 +91,7 @@ class VersionInfo:
     best_epoch: int
     margins: dict[str, Metrics] = field(default_factory=dict)
     published: dict[str, dict[str, str | float]] = field(default_factory=dict)
+    decides: tuple[str, ...] = ()
     id: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,6 +99,7 @@ class VersionInfo:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["schema"] = self.schema.as_dict()
         values["classes"] = list(self.classes)
+        values["decides"] = list(self.decides)
         values["metrics"] = _plain_metrics(self.metrics)
         for part in ("baselines", "margins"):
             values[part] = {name: _plain_metrics(metrics) for name, metrics in values[part].items()}
@@ -110,6 +113,7 @@ class VersionInfo:
                 **values,
                 "schema": Schema.from_dict(values["schema"]),
                 "classes": tuple(values["classes"]),
+                "decides": tuple(values.get("decides", ())),
                 "metrics": _read_metrics(values["metrics"]),
                 "baselines": {name: _read_metrics(metrics) for name, metrics in values["baselines"].items()},
                 "margins": {name: _read_metrics(metrics) for name, metrics in values["margins"].items()},

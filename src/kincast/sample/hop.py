@@ -4,7 +4,7 @@ A kernel takes arrays of one type each, and every link has arrays of its own, of
 serve any graph, the edge types are rows of a table of numbers, with the addresses of their arrays among them;
 ``edge_table`` makes it, and whoever holds it keeps the arrays.
 
-After a change of ``kernels.py`` or ``limit.py``, touch this file and ``tree.py``: Numba does not notice (``random.py``).
+After a change of ``kernels.py`` or ``limit.py``, touch this file and ``tree.py``: Numba looks at neither.
 """
 
 from __future__ import annotations

@@ -16,8 +16,6 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from kincast.clock import format_instant, parse_instant
 from kincast.errors import KincastError, ProjectError, StorageError
-from kincast.query.task import TaskKind
-from kincast.registry.version import VersionInfo
 from kincast.serve.backend import Answer, Backend
 from kincast.serve.failure import JSON, Refusal, from_backend
 from kincast.serve.guard import Guard, refuse
@@ -84,9 +82,8 @@ class Service:
         wanted, instant = self._checked_keys(backend, keys), _instant(as_of)
         answer = await _ask(backend.predict, wanted, instant)
         self.answered.labels("prediction").inc(len(keys))
-        info = backend.info
-        rows = _predictions(keys, answer, info)
-        return _json(Predictions(info.id, format_instant(answer.as_of_us), backend.snapshot.id, rows))
+        rows = _predictions(keys, answer)
+        return _json(Predictions(backend.info.id, format_instant(answer.as_of_us), backend.snapshot.id, rows))
 
     async def embed(self, keys: Sequence[Key], as_of: str | None) -> Response:
         """Embeddings of those keys: published ones where they hold for the instant, else computed."""
@@ -287,17 +284,9 @@ def _is_beyond(part: int | str) -> bool:
     return isinstance(part, int) and not -(1 << 63) <= part < 1 << 64
 
 
-def _predictions(keys: Sequence[Key], answer: Answer, info: VersionInfo) -> list[Prediction]:
-    kind, scores = TaskKind(info.kind), answer.scores
-    if kind is TaskKind.BINARY:
-        return [Prediction(key, score=score) for key, score in zip(keys, scores.tolist(), strict=True)]
-    if kind is TaskKind.REGRESSION:
-        return [Prediction(key, value=value) for key, value in zip(keys, scores.tolist(), strict=True)]
-    best = scores.argmax(axis=1).tolist()
-    rows = zip(keys, best, scores.tolist(), strict=True)
-    names = info.classes
+def _predictions(keys: Sequence[Key], answer: Answer) -> list[Prediction]:
     return [
-        Prediction(key, class_=names[code], probabilities=dict(zip(names, row, strict=True))) for key, code, row in rows
+        msgspec.convert({"key": key, **said}, Prediction) for key, said in zip(keys, answer.outcomes(), strict=True)
     ]
 
 

@@ -19,9 +19,8 @@ class Answer(Protocol):
         """The instant; the latest where rows have different ones."""
         ...
 
-    @property
-    def scores(self) -> npt.NDArray[np.float64]:
-        """[n] probability of the positive class, or value; [n, classes] probabilities for multiclass."""
+    def outcomes(self) -> list[dict[str, Any]]:
+        """What is said of each row, as plain JSON values in the form of ``message.Outcome``."""
         ...
 
 

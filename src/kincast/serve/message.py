@@ -46,14 +46,43 @@ class Taken(Struct):
     record: int
 
 
-class Prediction(Struct):
-    """One row's prediction: ``score`` (binary), ``value`` (regression), or ``class`` with ``probabilities``."""
+class Step(Struct):
+    """One step of a forecast: the value over the time after ``from`` and up to ``until``."""
 
-    key: Key
+    from_: str = msgspec.field(name="from")
+    until: str
+    value: float
+
+
+class Item(Struct, omit_defaults=True):
+    """One of the ranked: the ``key`` of a row that is linked to, or a ``label``; the best come first."""
+
+    score: float
+    key: Key | None = None
+    label: str | None = None
+
+
+class Outcome(Struct, omit_defaults=True):
+    """What is predicted.
+
+    ``score`` (binary), ``value`` (regression), ``class`` with ``probabilities``, ``labels`` with ``probabilities``,
+    ``steps`` (forecast), or ``items`` (ranked labels and links).
+    """
+
     score: float | UnsetType = UNSET
     value: float | UnsetType = UNSET
     class_: str | UnsetType = msgspec.field(name="class", default=UNSET)
+    labels: list[str] | UnsetType = UNSET
     probabilities: dict[str, float] | UnsetType = UNSET
+    steps: list[Step] | UnsetType = UNSET
+    items: list[Item] | UnsetType = UNSET
+
+
+class Prediction(Outcome, kw_only=True):
+    """One row's prediction; of a query of several targets ``targets`` has that of each by its text."""
+
+    key: Key
+    targets: dict[str, Outcome] | UnsetType = UNSET
 
 
 class Predictions(Struct):

@@ -16,11 +16,14 @@ from torch import Tensor, nn
 
 from kincast.errors import TrainError
 from kincast.model.inputs import Inputs
+from kincast.model.joint import JointObjective
+from kincast.model.link import LinkNetwork
 from kincast.model.network import Network, weights_of
 from kincast.model.objective import Objective
 from kincast.model.score import InputLoader
 from kincast.progress import Progress, silent
 from kincast.project import TrainSettings
+from kincast.query.encode import Lists
 from kincast.sample.batch import Seeds
 from kincast.train.checkpoint import (
     Checkpoint,
@@ -30,7 +33,8 @@ from kincast.train.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from kincast.train.metric import METRICS, is_better, main_metric
+from kincast.train.judge import JointJudge, Judge
+from kincast.train.metric import is_better
 
 CLIP_NORM = 1.0
 WARM_UP = 0.05  # share of all steps in which the rate rises
@@ -46,15 +50,18 @@ class Examples:
 
     Attributes:
         seeds: rows with their instants.
-        target: [n] float64 class codes or values.
+        target: [n] float64 class codes or values, [n, k] steps or several targets, or [n] lists of codes or rows.
+        weight: [n] float64 how much each counts; None where all count alike.
     """
 
     seeds: Seeds
-    target: Floats
+    target: Floats | Lists
+    weight: Floats | None = None
 
     def take(self, index: NDArray[np.int64]) -> Examples:
         """The examples at those positions, in that order."""
-        return Examples(self.seeds.take(index), self.target[index])
+        target = self.target.take(index) if isinstance(self.target, Lists) else self.target[index]
+        return Examples(self.seeds.take(index), target, None if self.weight is None else self.weight[index])
 
 
 @dataclass(slots=True)
@@ -78,7 +85,8 @@ class Trainer:
     Args:
         network: initialised by the run's seed.
         objective: loss and scores.
-        loader: seeds to inputs.
+        judge: which metric decides.
+        loaders: seeds to inputs, of training and of validation.
         settings: of the run.
         folder: where the checkpoint lies.
         fingerprint: names the data, plan and code; a checkpoint of another one is not resumed.
@@ -86,19 +94,21 @@ class Trainer:
 
     def __init__(
         self,
-        network: Network,
-        objective: Objective,
-        loader: InputLoader,
+        network: Network | LinkNetwork,
+        objective: Objective | JointObjective,
+        judge: Judge | JointJudge,
+        loaders: tuple[InputLoader, InputLoader],
         settings: TrainSettings,
         folder: Path,
         fingerprint: str,
     ) -> None:
-        self.network, self.objective, self.loader, self.settings = network, objective, loader, settings
+        self.network, self.objective, self.judge, self.settings = network, objective, judge, settings
+        self.loader, self.validation_loader = loaders
         self.folder, self.fingerprint = folder, fingerprint
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.metric = main_metric(objective.kind)
+        self.metric = judge.of_epochs
         self.fit = Fit()
         self.epoch, self.batch, self.loss_sum, self.seconds = 1, 0, 0.0, 0.0
 
@@ -119,7 +129,8 @@ class Trainer:
             self._restore()
         else:
             remove_checkpoint(self.folder)
-        num_batches = min(math.ceil(len(train.seeds) / self.settings.batch_size), self.settings.max_steps_per_epoch)
+        size = self.settings.batch_size
+        num_batches = min(math.ceil(len(self._order(train)) / size), self.settings.max_steps_per_epoch)
         validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
         while self.epoch <= self.settings.max_epochs and not self._has_stalled():
             self._train_epoch(train, num_batches, progress)
@@ -131,8 +142,8 @@ class Trainer:
         started = time.monotonic() - self.seconds
         saved = time.monotonic()
         step = f"epoch {self.epoch} of at most {self.settings.max_epochs}"
-        for inputs, target in self._batches(train, num_batches):
-            self._step(inputs, target, num_batches)
+        for inputs, part in self._batches(train, num_batches):
+            self._step(inputs, part, num_batches)
             self.batch += 1
             self.seconds = time.monotonic() - started
             progress(step, self.batch, num_batches)
@@ -140,23 +151,41 @@ class Trainer:
                 self._save()
                 saved = time.monotonic()
 
-    def _batches(self, train: Examples, num_batches: int) -> Iterator[tuple[Inputs, Tensor]]:
+    def loss_of(self, inputs: Inputs, part: Examples) -> Tensor:
+        """Mean loss of a batch."""
+        objective = self.objective
+        weight = None if part.weight is None else torch.from_numpy(part.weight).float()
+        target = objective.tensor(part.target)
+        return objective.loss(self.network(inputs).outputs, target, weight)
+
+    def _order(self, train: Examples) -> NDArray[np.int64]:
+        """Positions of this epoch's rows, in their order; the seed and the epoch alone decide."""
+        random = np.random.default_rng((self.settings.seed, self.epoch))
+        num = len(train.seeds)
+        if self.settings.majority_ratio is not None and not isinstance(train.target, Lists):
+            return _balanced(train.target, self.settings.majority_ratio, random)
+        if self.settings.weights == "sample" and train.weight is not None:
+            return random.choice(num, num, p=train.weight / train.weight.sum())
+        return random.permutation(num)
+
+    def _batches(self, train: Examples, num_batches: int) -> Iterator[tuple[Inputs, Examples]]:
         """The rest of this epoch's batches; which rows they hold depends on the seed and the epoch alone."""
         size = self.settings.batch_size
-        order = np.random.default_rng((self.settings.seed, self.epoch)).permutation(len(train.seeds))
-        chosen = train.take(order[self.batch * size : num_batches * size])
+        chosen = train.take(self._order(train)[self.batch * size : num_batches * size])
+        if self.settings.weights == "sample":
+            chosen = Examples(chosen.seeds, chosen.target)
         done = 0
         for inputs in self.loader.batches(chosen.seeds, size, redraw=self.epoch):
-            yield inputs, torch.from_numpy(chosen.target[done : done + inputs.num_seeds])
+            yield inputs, chosen.take(np.arange(done, done + inputs.num_seeds))
             done += inputs.num_seeds
 
-    def _step(self, inputs: Inputs, target: Tensor, num_batches: int) -> None:
+    def _step(self, inputs: Inputs, part: Examples, num_batches: int) -> None:
         self.network.train()
         number = (self.epoch - 1) * num_batches + self.batch
         torch.manual_seed((self.settings.seed * 1_000_003 + number) % 2**63)  # a resumed run drops out the same
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * _rate(number, num_batches * self.settings.max_epochs)
-        loss = self.objective.loss(self.network(inputs).outputs, target)
+        loss = self.loss_of(inputs, part)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainError(
@@ -170,8 +199,8 @@ class Trainer:
         self.loss_sum += value
 
     def _end_epoch(self, num_batches: int, validation: Examples) -> None:
-        scores, _ = self.loader.score(self.network, self.objective, validation.seeds)
-        value = METRICS[self.objective.kind][self.metric](validation.target, scores)(np.ones(len(scores)))
+        scores, _ = self.validation_loader.score(self.network, self.objective, validation.seeds)
+        value = self.judge.value(validation.target, scores)
         best = self.fit.epochs[self.fit.best_epoch - 1][self.metric] if self.fit.best_epoch else float("nan")
         self.fit.epochs.append(
             {
@@ -233,3 +262,12 @@ def _at_most(examples: Examples, most: int, seed: int) -> Examples:
         return examples
     chosen = np.random.default_rng(seed).choice(len(examples.seeds), most, replace=False)
     return examples.take(np.sort(chosen))
+
+
+def _balanced(target: Floats, ratio: float, random: np.random.Generator) -> NDArray[np.int64]:
+    """[m] positions of all rows but some of the most frequent class, so that it has ``ratio`` rows for each other."""
+    codes = target.astype(np.int64)
+    major = int(np.bincount(codes).argmax())
+    rest, many = np.flatnonzero(codes != major), np.flatnonzero(codes == major)
+    kept = random.choice(many, min(len(many), max(1, round(ratio * len(rest)))), replace=False)
+    return random.permutation(np.concatenate([rest, kept]))

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from kincast.feature.store import FeatureStore
 from kincast.graph.snapshot import Snapshot
-from kincast.model.inputs import make_inputs
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings, TaskSettings
 from kincast.query.task import Task
-from kincast.sample.batch import Batch, Seeds
+from kincast.sample.batch import Batch
 from kincast.sample.edge import EdgeType, edge_types
 from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import fanout_table, plan_of, settle_fanouts
-from kincast.train.run import Prepared, new_network
+from kincast.train.loop import Examples
+from kincast.train.prepare import Prepared, training_examples
+from kincast.train.run import new_trainer
 
 DRY_SEEDS = 512
 DRY_STEPS = 3
@@ -130,20 +130,19 @@ def make_plan(
     train = prepared.labels.of(0)
     model = settle_fanouts(settings.model, snapshot, int(train.visible_us.max()))
     settings = settings.model_copy(update={"model": model})
-    size = min(settings.train.batch_size, len(train.rows), DRY_SEEDS)
-    chosen = np.random.default_rng(settings.train.seed).permutation(len(train.rows))[: size * DRY_STEPS]
-    seeds = Seeds(train.entity, train.rows[chosen], train.as_of_us[chosen], train.visible_us[chosen])
-    target = train.target[chosen]
+    every = training_examples(prepared, settings)
+    size = min(settings.train.batch_size, len(every.seeds), DRY_SEEDS)
+    dry = every.take(np.random.default_rng(settings.train.seed).permutation(len(every.seeds))[: size * DRY_STEPS])
     progress("dry run", 0, 2)
     edges = edge_types(snapshot.schema)
     fanout = fanout_table(edges, *plan_of(model))
-    now = _cost(settings, snapshot, prepared, seeds, target)
+    now = _cost(settings, snapshot, prepared, dry)
     progress("dry run", 1, 2)
     links = suggest_fanouts(snapshot, prepared.task, edges, fanout)
     wished = {link.name: link.suggested for link in links if link.suggested != link.now}
     better = settings.model.model_copy(update={"fanout_overrides": {**settings.model.fanout_overrides, **wished}})
     changed = settings.model_copy(update={"model": better})
-    suggested = now if not wished else _cost(changed, snapshot, prepared, seeds, target)
+    suggested = now if not wished else _cost(changed, snapshot, prepared, dry)
     progress("dry run", 2, 2)
     return TrainingPlan(name, len(train.rows), size, links, now, suggested)
 
@@ -256,31 +255,32 @@ def _expected_rows(
     return total
 
 
-def _cost(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared, seeds: Seeds, target: Floats) -> Cost:
+def _cost(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared, dry: Examples) -> Cost:
     """Sample, gather and step a few batches and count what they hold."""
     model, train = settings.model, settings.train
     sampler = _sampler(snapshot, model, train.seed, settings.strict)
-    network = new_network(snapshot, prepared, settings)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=train.learning_rate)
-    size = len(seeds) // DRY_STEPS or len(seeds)
+    trainer = new_trainer(snapshot, prepared, settings)
+    network, optimizer = trainer.network, trainer.optimizer
+    num = len(dry.seeds)
+    size = num // DRY_STEPS or num
     seconds = np.zeros((0, 3))
     sizes: list[tuple[Floats, Floats]] = []
     num_bytes = 0
-    for start in range(0, size * (len(seeds) // size), size):
-        part = seeds.take(slice(start, start + size))
+    for start in range(0, size * (num // size), size):
+        part = dry.take(np.arange(start, start + size))
         begun = time.perf_counter()
-        batch = sampler.sample(part)
+        batch = sampler.sample(part.seeds)
         sampled = time.perf_counter()
-        inputs = make_inputs(batch, prepared.features.tables)
+        inputs = trainer.loader.inputs_of(batch)
         gathered = time.perf_counter()
-        loss = prepared.objective.loss(network(inputs).outputs, torch.from_numpy(target[start : start + size]))
+        loss = trainer.loss_of(inputs, part)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         done = time.perf_counter()
         seconds = np.vstack([seconds, [sampled - begun, gathered - sampled, done - gathered]])
         sizes.append(_sizes(batch))
-        num_bytes = max(num_bytes, _batch_bytes(batch, prepared.features) // max(len(part), 1))
+        num_bytes = max(num_bytes, _batch_bytes(batch, prepared.features) // max(size, 1))
     sample_s, gather_s, step_s = seconds.min(axis=0)  # the first batch warms up
     rows, edges = (np.concatenate(found) for found in zip(*sizes, strict=True))
     num_labels = int((prepared.labels.split == 0).sum())

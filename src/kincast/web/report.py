@@ -17,7 +17,7 @@ from kincast.query.highlight import highlight
 from kincast.query.task import TaskKind
 from kincast.report import Verdict
 from kincast.schema import Schema
-from kincast.train.metric import LOWER_IS_BETTER, METRICS
+from kincast.train.metric import headline, is_error
 from kincast.web.chart import Mark, Strip, calibration, calibration_bins, curve, distribution, strips
 from kincast.web.picture import schema_picture
 from kincast.web.svg import number
@@ -29,7 +29,11 @@ METRIC_NAMES = {
     "f1": "F1",
     "mae": "mean absolute error",
     "rmse": "root mean squared error",
+    "mse": "mean squared error",
     "r2": "R²",
+    "ap_macro": "average precision, mean over labels",
+    "auroc_macro": "AUROC, mean over labels",
+    "skill": "gain over a constant, mean over targets",
 }
 OURS = "Graph neural network"
 
@@ -44,6 +48,7 @@ class TaskPage:
         explanation: ``Explanation.as_dict()``.
         version: ``VersionInfo.as_dict()`` of the version shown.
         epochs: validation metric after each epoch, the first epoch first.
+        tuned: name of that metric.
         target: [n] what happened to the test rows; binary tasks only.
         scores: [n] what the model had predicted for them.
         versions: known versions, newest first: ``id``, ``aliases``, ``trained``.
@@ -57,6 +62,7 @@ class TaskPage:
     explanation: Mapping[str, Any] | None = None
     version: Mapping[str, Any] | None = None
     epochs: Sequence[float] = ()
+    tuned: str = ""
     target: NDArray[np.float64] | None = None
     scores: NDArray[np.float64] | None = None
     versions: Sequence[Mapping[str, Any]] = ()
@@ -151,8 +157,7 @@ def _part(task: TaskPage) -> dict[str, Any]:
         return part
     part["comparison"] = compare(task.version)
     if task.epochs:
-        metric = _metrics_of(task.version)[0]
-        part["curve"] = curve(task.epochs, task.version["best_epoch"], METRIC_NAMES.get(metric, metric))
+        part["curve"] = curve(task.epochs, task.version["best_epoch"], METRIC_NAMES.get(task.tuned, task.tuned))
     if task.version["kind"] == TaskKind.BINARY and task.target is not None and task.scores is not None:
         part["calibration"] = calibration(calibration_bins(task.target, task.scores))
         part["distribution"] = distribution(task.target, task.scores)
@@ -160,9 +165,8 @@ def _part(task: TaskPage) -> dict[str, Any]:
 
 
 def _metrics_of(version: Mapping[str, Any]) -> list[str]:
-    known = METRICS.get(TaskKind(version["kind"]), {})
     measured = version["metrics"].get("test", {})
-    return [*(name for name in known if name in measured), *(name for name in measured if name not in known)]
+    return headline(TaskKind(version["kind"]), version.get("decides", ()), measured)
 
 
 def compare(version: Mapping[str, Any], split: str = "test") -> Comparison | None:
@@ -176,7 +180,7 @@ def compare(version: Mapping[str, Any], split: str = "test") -> Comparison | Non
     if not metrics:
         return None
     main = metrics[0]
-    sign = 1 if main in LOWER_IS_BETTER else -1
+    sign = 1 if is_error(main) else -1
     own = version["metrics"][split]
     baselines = {name: values.get(split, {}) for name, values in version["baselines"].items()}
     marks = [Mark(name, "baseline", *_triple(values.get(main))) for name, values in baselines.items()]
@@ -195,7 +199,7 @@ def compare(version: Mapping[str, Any], split: str = "test") -> Comparison | Non
         for name, values in version["published"].items()
     ]
     drawn, axis = strips(marks)
-    direction = "lower is better" if main in LOWER_IS_BETTER else "higher is better"
+    direction = "lower is better" if is_error(main) else "higher is better"
     margins = {name: _triple(values.get(split, {}).get(main)) for name, values in version["margins"].items()}
     return Comparison(main, direction, drawn, axis, metrics, rows, _winner(marks, main, margins))
 
@@ -205,7 +209,7 @@ def _winner(marks: Sequence[Mark], metric: str, margins: Mapping[str, tuple[floa
     if not rivals or not math.isfinite(ours.value):
         return "There is nothing to compare it with."
     best = rivals[0]
-    lower = metric in LOWER_IS_BETTER
+    lower = is_error(metric)
     ahead = ours.value < best.value if lower else ours.value > best.value
     difference, low, high = margins.get(best.name, (math.nan, math.nan, math.nan))
     name = METRIC_NAMES.get(metric, metric)
