@@ -207,9 +207,8 @@ class ModelSettings(Settings):
 
     Attributes:
         channels: width of every hidden vector.
-        fanout: neighbours per hop for each link: 0 skips, -1 takes all, ``inferred`` follows from the mean degree d at
-            the end of the training period: 8 · sqrt(d), but at least 64 and at most 512; its length is the number of
-            hops.
+        fanout: neighbours per hop for each link; one number for each hop. 0 skips, -1 takes all, ``inferred`` is
+            8 · sqrt(mean degree at the end of the training period), but at least 64 and at most 512.
         fanout_overrides: per link, as ``customers.customer_id->orders.customer_id``, one number per hop.
         num_neighbors: both in one, by hop: ``{hop1: {default: 16, "customers.customer_id->orders.customer_id": 128},
             hop2: {default: 8}}``; instead of ``fanout`` and ``fanout_overrides``.
@@ -218,15 +217,11 @@ class ModelSettings(Settings):
         max_rows_per_seed: rows of a neighbourhood at most; longer lists of neighbours are cut first.
         aggregations: how neighbours are combined.
         dropout: share of hidden values dropped while training.
-        label_history: past labels of a row that are read, newest first, each known from the end of its window on; 0
-            reads none.
-        lags: past values of a forecast's target that are read, each as long as a step and known at the instant; by
-            default twice the number of steps, but at least 8 and at most 60; 0 reads none.
+        label_history: past labels of a row that are read, each from the end of its window on; 0 for none.
+        lags: past values of a forecast's target that are read; by default twice the steps, but 8 to 60; 0 for none.
         year_over_year: a forecast reads the target's values of the same steps a year before too.
-        links: how links are ranked: ``two_tower`` by the entity's and the item's vectors, ``pairwise`` by what the
-            entity's own neighbourhood says of the items in it, ``context`` by both.
-        item_embedding: what an item's vector is made of: ``lookup`` learns one for each item seen in training,
-            ``features`` reads its columns, ``fusion`` adds both.
+        links: ranked by two vectors, ``two_tower``; by the entity's own neighbourhood, ``pairwise``; ``context``: both.
+        item_embedding: ``lookup`` learns a vector for each item, ``features`` reads its columns, ``fusion`` adds both.
         output_channels: width of the vectors of entities and items that are multiplied.
     """
 
@@ -284,12 +279,10 @@ class TrainSettings(Settings):
         loss: what is made small; see ``docs/how-to/kinds.md``; by default the usual one of the kind of task.
         quantiles: of the losses ``quantile`` (one) and ``multi_quantile``.
         class_weights: weight classes by inverse frequency; for binary and multiclass classification.
-        weights: what the weights of a label table of the user's do: ``loss`` counts the loss of each row so much,
-            ``sample`` draws each row so often.
+        weights: of a label table of the user's: ``loss`` counts each row so much, ``sample`` draws it so often.
         majority_ratio: rows of the most frequent class at most, for each row of another, drawn anew in every epoch.
-        negatives: the items that those linked to are told apart from: ``all`` that exist, ``in_batch`` those of
-            the other rows of the batch, or ``uniform`` or ``popularity`` draws; by default ``all`` up to 20,000 items,
-            ``in_batch`` beyond.
+        negatives: items that those linked to are told apart from: ``all``, those of the other rows ``in_batch``, or
+            ``uniform`` or ``popularity`` draws; by default ``all`` up to 20,000 items, ``in_batch`` beyond.
         num_negatives: drawn for each row by ``uniform`` and ``popularity``.
         seed: of every random draw.
         num_threads: loader threads; None picks by the machine.

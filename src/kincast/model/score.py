@@ -54,7 +54,7 @@ class InputLoader:
         graph: the snapshot, with the label history that is read.
     """
 
-    def __init__(
+    def __init__(  # over budget: what a batch depends on, in one place
         self,
         snapshot: Snapshot | LiveSnapshot,
         features: FeatureStore | LiveFeatures,

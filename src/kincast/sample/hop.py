@@ -219,17 +219,18 @@ def count_hop(table, fanout, steps, front, limits, visible_us, scratch, offsets)
 
 
 @compiled
-def fill_hop(table, wholes, steps, front, visible_us, keys, scratch, offsets, out):  # type: ignore[no-untyped-def]
+def fill_hop(table, takes, steps, front, seeds, scratch, offsets, out):  # type: ignore[no-untyped-def]
     """Write the neighbours that ``count_hop`` found.
 
     Args:
-        table, steps, front, visible_us, offsets: as ``count_hop``; offsets may have been lowered since.
-        wholes: [num_edges] int64 neighbours that every later hop takes too.
-        keys: of the seeds [num_seeds] and of the edge types [num_edges], uint64.
+        table, steps, front, offsets: as ``count_hop``; offsets may have been lowered since.
+        takes: fanout of this hop and neighbours that every later hop takes too, [num_edges] int64 each.
+        seeds: visible_us [num_seeds] int64; keys of the seeds [num_seeds] and of the edge types [num_edges] uint64.
         scratch: begin, stop and alive of ``count_hop``.
         out: rows int64, seeds int32 and places int64, written; places empty when nobody asks.
     """
-    seed_keys, edge_keys = keys
+    fanout, wholes = takes
+    visible_us, seed_keys, edge_keys = seeds
     begins, stops, alives = scratch
     out_rows, out_seeds, out_places = out
     place = 0
@@ -250,7 +251,7 @@ def fill_hop(table, wholes, steps, front, visible_us, keys, scratch, offsets, ou
         if own[_DRAWN]:
             sums = _real(own[_SUMS], own[_NUM_EDGES] if own[_SUMS] else 0)
             lists = _long(own[_OFFSETS], own[_NUM_DST])
-            drawn_by, rule = (seed_keys, edge_keys[edge]), (wholes[edge], own[_REPLACE] > 0)
+            drawn_by, rule = (seed_keys, edge_keys[edge]), (wholes[edge], own[_REPLACE] > 0 and fanout[edge] > 0)
             if own[_WIDE]:
                 wide = (lists, _long(own[_ROWS], own[_NUM_EDGES]), sums)
                 if own[_NUM_ENDS]:

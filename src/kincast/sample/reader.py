@@ -134,10 +134,10 @@ class Reader:
         count_hop(reading.table, reading.fanout[hop - 1], steps, front, self._limits, visible, count, offsets)
         total = int(offsets[-1])
         rows, seeds, places = np.empty(total, np.int64), np.empty(total, np.int32), np.empty(total, np.int64)
-        fill_hop(
-            reading.table, reading.wholes[hop - 1], steps, front, visible,
-            (self._keys, self._sampler.edge_keys[hop - 1]), (begin, stop, alive), offsets, (rows, seeds, places),
-        )  # fmt: skip
+        seeds_read = (visible, self._keys, self._sampler.edge_keys[hop - 1])
+        out, found = (rows, seeds, places), (begin, stop, alive)
+        takes = (reading.fanout[hop - 1], reading.wholes[hop - 1])
+        fill_hop(reading.table, takes, steps, front, seeds_read, found, offsets, out)
         return Step(offsets, num_visible), rows, seeds, self._sampler.placed(index, places)
 
     @cached_property

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kincast.feature.store import FeatureStore
+from kincast.feature.spec import FeatureSpec
 from kincast.graph.snapshot import Snapshot
 from kincast.progress import Progress, silent
-from kincast.project import ModelSettings, TaskSettings
+from kincast.project import TaskSettings
 from kincast.query.task import Task
 from kincast.sample.batch import Batch
 from kincast.sample.edge import EdgeType, edge_types
-from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import fanout_table, plan_of, settle_fanouts
 from kincast.train.loop import Examples
 from kincast.train.prepare import Prepared, training_examples
@@ -257,9 +256,11 @@ def _expected_rows(
 
 def _cost(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared, dry: Examples) -> Cost:
     """Sample, gather and step a few batches and count what they hold."""
-    model, train = settings.model, settings.train
-    sampler = _sampler(snapshot, model, train.seed, settings.strict)
+    train = settings.train
     trainer = new_trainer(snapshot, prepared, settings)
+    sampler = trainer.loader.sampler(1)
+    history = trainer.loader.history
+    spec = prepared.features.spec if history is None else history.spec.features(prepared.features.spec)
     network, optimizer = trainer.network, trainer.optimizer
     num = len(dry.seeds)
     size = num // DRY_STEPS or num
@@ -280,7 +281,7 @@ def _cost(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared, dry: E
         done = time.perf_counter()
         seconds = np.vstack([seconds, [sampled - begun, gathered - sampled, done - gathered]])
         sizes.append(_sizes(batch))
-        num_bytes = max(num_bytes, _batch_bytes(batch, prepared.features) // max(size, 1))
+        num_bytes = max(num_bytes, _batch_bytes(batch, spec) // max(size, 1))
     sample_s, gather_s, step_s = seconds.min(axis=0)  # the first batch warms up
     rows, edges = (np.concatenate(found) for found in zip(*sizes, strict=True))
     num_labels = int((prepared.labels.split == 0).sum())
@@ -308,11 +309,6 @@ def _cost(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared, dry: E
     )
 
 
-def _sampler(snapshot: Snapshot, model: ModelSettings, seed: int, strict: bool) -> Sampler:
-    most = model.max_rows_per_seed
-    return Sampler(snapshot, *plan_of(model), seed, strict, redraw=1, max_rows_per_seed=most)
-
-
 def _sizes(batch: Batch) -> tuple[Floats, Floats]:
     """Rows and edges of the tree of each seed."""
     rows = np.zeros(len(batch.seeds))
@@ -321,12 +317,12 @@ def _sizes(batch: Batch) -> tuple[Floats, Floats]:
     return rows, rows - 1  # a tree
 
 
-def _batch_bytes(batch: Batch, features: FeatureStore) -> int:
+def _batch_bytes(batch: Batch, spec: FeatureSpec) -> int:
     """Bytes of the features of all rows of a batch."""
     total = 0
     for name, rows in batch.rows.items():
-        spec = features.tables[name].spec
-        width = 4 * spec.numeric_width + 8 * len(spec.categorical) + 4 * (1 + len(spec.instants))  # as the model reads
+        own = spec.table(name)
+        width = 4 * own.numeric_width + 8 * len(own.categorical) + 4 * (1 + len(own.instants))  # as the model reads
         total += len(rows) * (width + 12)  # its row and its seed
     return total
 
