@@ -38,7 +38,7 @@ COMMANDS = {
     "damage": ("damage.py",),
     "kills-builder": ("kills.py", "builder", "--kills", "1000"),
     "kills-live": ("kills_live.py", "--kills", "1000"),
-    "kills-ingest": ("kills_ingest.py", "--kills", "1000"),
+    "kills-ingest": ("kills_ingest.py", "--kills", "1000", "--longest", "1.5", "--every", "20"),
     "disk": ("kills.py", "disk"),
     "f1": ("f1/run.py",),
 }

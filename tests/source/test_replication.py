@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +133,48 @@ def test_values_are_those_that_scanning_gives(open_database: Callable[[str], Dat
         until_idle(stream, state)
         assert [row["amount"] for row in state.rows("orders")] == ["5.00", "5.00"]
         assert same_as_scanned(database, state, "orders")
+
+
+def test_a_slot_that_somebody_still_reads_is_waited_for(
+    open_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database("CREATE TABLE t (id integer PRIMARY KEY)")
+    with closing(stream_of(database)) as stream, reading(database):
+        state = State(stream.schema)
+        monkeypatch.setattr("kincast.source.slot.IN_USE_S", 0.3)
+        with pytest.raises(SourceError, match="is active") as refused:
+            until_idle(stream, state)
+        assert "another process reads this slot" in str(refused.value)
+    monkeypatch.setattr("kincast.source.slot.IN_USE_S", 30.0)
+    with closing(stream_of(database)) as stream, reading(database) as reader:
+        threading.Timer(1.0, reader.terminate).start()
+        database.run("INSERT INTO t VALUES (1), (2)")
+        until_idle(stream, state)
+        assert len(state.rows("t")) == 2
+
+
+@contextmanager
+def reading(database: Database) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that reads the slot, which is made where there is none."""
+    program = shutil.which("pg_recvlogical")
+    if program is None:
+        pytest.skip("SKIPPED: there is no pg_recvlogical here")
+    with closing(stream_of(database)) as stream:
+        stream.prepare(None)
+    name = database.url.rpartition("/")[2]
+    options = ["-o", "proto_version=1", "-o", "publication_names=kincast"]
+    command = [program, "--dbname", database.url, "--slot", name, "--start", "--file", "-", *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            sql = f"SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name = '{name}'"
+            for _ in range(200):
+                if database.one(sql):
+                    break
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_a_changed_key_is_a_row_gone_and_a_row_new(open_database: Callable[[str], Database]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,13 @@ _SETTINGS = (
     "SET extra_float_digits = 1; SET statement_timeout = 0"
 )
 _LOST = ("can no longer get changes", "can no longer access replication slot", "has been removed", "was invalidated")
+_IN_USE = ("is active for PID",)
 _NO_RIGHT = ("permission denied", "must be superuser", "must be owner")
+
+
+IN_USE_S = 20.0
+"""Seconds that a slot may still be read by somebody else; a server notices after a while that its client was killed."""
+_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,19 +253,26 @@ class Slot:
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     def _table(self, sql: str) -> Any:
-        try:
-            if self._connection is None:
-                self._connection = self.source.connect(read_only=True)
-                with self._connection.cursor() as cursor:
-                    cursor.executescript(_SETTINGS)
+        """Rows of a query; a slot in use is waited for, since a server notices late that its reader was killed."""
+        until = time.monotonic() + IN_USE_S
+        while True:
+            try:
+                return self._fetch(sql)
+            except Exception as error:
+                self.close()
+                if _is(error, _IN_USE) and time.monotonic() < until:
+                    time.sleep(_AGAIN_S)
+                    continue
+                raise error if isinstance(error, SourceError) else self._explained(error) from None
+
+    def _fetch(self, sql: str) -> Any:
+        if self._connection is None:
+            self._connection = self.source.connect(read_only=True)
             with self._connection.cursor() as cursor:
-                cursor.execute(sql)
-                return cursor.fetch_arrow_table()
-        except SourceError:
-            raise
-        except Exception as error:
-            self.close()
-            raise self._explained(error) from None
+                cursor.executescript(_SETTINGS)
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetch_arrow_table()
 
     def _explained(self, error: Exception) -> SourceError:
         failed = self.source.failed("the changes cannot be read", error)
@@ -267,6 +281,8 @@ class Slot:
             hint = "as an administrator: ALTER ROLE ... REPLICATION, for the user of the URL"
         elif _is(error, _LOST):
             return StreamLostError(failed.what, where=failed.where, hint=REBUILD)
+        elif _is(error, _IN_USE):
+            hint = "another process reads this slot: stop it, or set live.slot in kincast.yaml to another name"
         elif _is(error, ("all replication slots are in use",)):
             hint = "raise max_replication_slots, or drop a slot that nobody reads"
         return SourceError(failed.what, where=failed.where, hint=hint)
