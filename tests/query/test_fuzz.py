@@ -50,7 +50,7 @@ def test_mutations_are_read_or_refused_within_a_second() -> None:
     accepted = refused = 0
     while time.perf_counter() - begin < SECONDS:
         text = mutated(draw, texts)
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             query = parse(text)
             assert parse(print_query(query)) == query
@@ -58,7 +58,7 @@ def test_mutations_are_read_or_refused_within_a_second() -> None:
             accepted += 1
         except QueryError as error:
             refused += len(str(error)) > 0
-        assert time.perf_counter() - start < 1, text
+        assert time.process_time() - start < 1, text
     assert accepted > 10
     assert refused > 10
 
@@ -84,10 +84,10 @@ def test_mutations_are_read_or_refused_within_a_second() -> None:
     ids=lambda text: text[8:24],
 )
 def test_long_texts_are_refused_within_a_second(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # which does not depend on what else the machine does
     with pytest.raises(QueryError):
         compile_task(text, SCHEMA)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_the_deepest_query_goes_all_the_way() -> None:

@@ -69,7 +69,7 @@ class CandidateSource:
         """
         if self._strategy == "in_batch":
             found = self._sampler.in_batch(seeds, positives, self._pool)
-            log_q = np.broadcast_to(found.log_q.astype(np.float32), found.positive.shape)
+            log_q = np.broadcast_to(found.log_q.astype(np.float32), found.positive.shape).copy()
             return Candidates(found.items, found.positive, found.negative, log_q)
         return self._all(seeds, positives) if self._strategy == "all" else self._drawn(seeds, positives, redraw)
 
