@@ -26,9 +26,9 @@ from torch_geometric.data import HeteroData
 from kincast.feature.gather import gather_words
 from kincast.pyg import NeighborLoader, NeighborSampler
 from kincast.sample.arrays import EdgeList, array_graph
-from kincast.sample.batch import Batch, Seeds
-from kincast.sample.loader import Loader
+from kincast.sample.batch import Seeds
 from kincast.sample.sampler import Sampler
+from kincast.sample.shared import sample_shared
 
 
 def measure(make: Any, rounds: int) -> dict[str, float]:
@@ -42,26 +42,29 @@ def measure(make: Any, rounds: int) -> dict[str, float]:
     return best
 
 
-def own_batches(data: HeteroData, nodes: torch.Tensor) -> Callable[[], dict[str, float]]:
-    """A round of the loader that Kincast trains with: trees of the seeds, their rows' features, and the offsets."""
+def own_batches(data: HeteroData, nodes: torch.Tensor, *, shared: bool) -> Callable[[], dict[str, float]]:
+    """A round of our own batches: trees of the seeds or one sub-graph, their rows' features, and the offsets."""
     sizes = {name: data[name].num_nodes for name in data.node_types}
     edges = {"-".join(kind): EdgeList(kind[0], kind[2], *data[kind].edge_index.numpy()) for kind in data.edge_types}
     sampler = Sampler(array_graph(sizes, edges), FANOUT, strategy="uniform")
     words = {name: data[name].x.numpy().view(np.uint64).reshape(-1) for name in data.node_types}
-    seeds = Seeds("user", nodes.numpy(), np.zeros(len(nodes), np.int64))
+    seeds = nodes.numpy()
 
-    def ready(batch: Batch) -> int:
+    def ready(start: int) -> int:
+        rows = seeds[start : start + BATCH]
+        given = Seeds("user", rows, np.zeros(len(rows), np.int64))
+        batch = sample_shared(sampler, given) if shared else sampler.sample(given)
         tensors = [torch.from_numpy(block.offsets) for block in batch.blocks]
-        for name, rows in batch.rows.items():
+        for name, found in batch.rows.items():
             width = data[name].x.shape[1] // 2
-            out = np.empty(len(rows) * width, np.uint64)
-            gather_words(words[name], width, rows, out)
+            out = np.empty(len(found) * width, np.uint64)
+            gather_words(words[name], width, found, out)
             tensors.append(torch.from_numpy(out.view(np.float32).reshape(-1, 2 * width)))
         return sum(map(len, batch.rows.values())) if tensors else 0
 
     def run() -> dict[str, float]:
         wall, cpu = time.perf_counter(), time.process_time()
-        rows = sum(Loader(sampler, seeds, BATCH, ready, num_threads=0))
+        rows = sum(map(ready, range(0, len(seeds), BATCH)))
         return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "rows": float(rows)}
 
     return run
@@ -80,14 +83,15 @@ def compare(data: HeteroData, options: argparse.Namespace) -> None:
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        own = own_batches(data, nodes)
+        trees, once = (own_batches(data, nodes, shared=shared) for shared in (False, True))
         for _ in range(options.rounds):
             process.stdin.write("go\n")
             process.stdin.flush()
             rounds = {
                 "PyG": json.loads(process.stdout.readline()),
                 "Kincast for PyG": one_round(ours),
-                "Kincast": own(),
+                "Kincast, trees": trees(),
+                "Kincast, each row once": once(),
             }
             for name, found in rounds.items():
                 if name not in best or found["cpu_s"] < best[name]["cpu_s"]:
