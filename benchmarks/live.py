@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import adbc_driver_postgresql.dbapi as driver
 import numpy as np
@@ -109,18 +109,19 @@ def write(url: str, customers: int, first: int, rate: int, seconds: float) -> No
 
 
 @contextlib.contextmanager
-def writer(options: argparse.Namespace, url: str, first: int, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
-    """The writing process; killed if it is still there when the block ends."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--write", url, "--first", str(first), "--customers", str(options.customers),
-         "--rate", str(options.rate), "--seconds", str(seconds)],
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+def writer(
+    options: argparse.Namespace, url: str, first: int, seconds: float
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """The writing process, killed if it is still there when the block ends, and the file that it writes to at last."""
+    command = [sys.executable, __file__, "--write", url, "--first", str(first), "--customers", str(options.customers)]
+    command += ["--rate", str(options.rate), "--seconds", str(seconds)]
+    with tempfile.TemporaryFile() as notes:  # a pipe that nobody reads meanwhile would be full
+        process = subprocess.Popen(command, stdout=notes)
+        try:
+            yield process, notes
+        finally:
+            process.kill()
+            process.wait()
 
 
 class Reader:
@@ -188,7 +189,7 @@ def follow(options: argparse.Namespace, url: str, project: Path, live: Live, fir
     ingester = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     live.start(options.interval)
     try:
-        with writer(options, url, first, options.seconds) as process:
+        with writer(options, url, first, options.seconds) as (process, notes):
             view, until = live.view, float("inf")
             while time.monotonic() < until:
                 if live.view is not view:
@@ -201,8 +202,8 @@ def follow(options: argparse.Namespace, url: str, project: Path, live: Live, fir
                     until = time.monotonic() + 3.0  # what came last has to come through too
                 else:
                     time.sleep(0.002)
-            assert process.stdout is not None
-            written = json.loads(process.stdout.read())
+            notes.seek(0)
+            written = json.loads(notes.read())
     finally:
         live.stop()
         ingester.send_signal(signal.SIGINT)
@@ -235,7 +236,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             first = options.orders + 1
             with (
                 Reader(live, reading, options.customers) as reader,
-                writer(options, server.url, first, options.seconds / 4) as process,
+                writer(options, server.url, first, options.seconds / 4) as (process, _),
             ):
                 process.wait()
             found["reader_beside_writer"] = reader.figures()
