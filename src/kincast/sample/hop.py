@@ -97,6 +97,13 @@ def edge_table(edges: Sequence[dict[str, Any]]) -> Table:
     return table, kept
 
 
+def is_plain(table: NDArray[np.int64]) -> bool:
+    """Whether a table of edge types has rows of 32 bits only, and no ends, versions, weights or times of edges."""
+    return not table[:, [_WIDE, _WIDE_MARKS, _NUM_ENDS, _SUMS, _NUM_HEADS]].any() and bool(
+        (table[:, _KIND] != _FOLLOW_VERSIONS).all()
+    )
+
+
 @compiled
 def _narrow(place, count):  # type: ignore[no-untyped-def]
     return carray(pointer(place), (count,), np.int32)
@@ -140,25 +147,25 @@ def find_limit(about, visible_us, as_of_us, strict, cuts):  # type: ignore[no-un
 
 
 @compiled
-def _part(own, front, first, num):  # type: ignore[no-untyped-def]
+def _heads(own, part):  # type: ignore[no-untyped-def]
     """The frontier of a step, versions standing for the first of their key."""
-    rows, seed = front[0][first : first + num], front[1][first : first + num]
+    rows, seed = part
     if own[_NUM_HEADS] == 0:
-        return rows, seed
-    heads = np.empty(num, np.int64)
+        return part
+    heads = np.empty(rows.shape[0], np.int64)
     if own[_WIDE_HEADS]:
         wide = _long(own[_HEADS], own[_NUM_HEADS])
-        for i in range(num):
+        for i in range(rows.shape[0]):
             heads[i] = wide[rows[i]]
     else:
         narrow = _narrow(own[_HEADS], own[_NUM_HEADS])
-        for i in range(num):
+        for i in range(rows.shape[0]):
             heads[i] = narrow[rows[i]]
     return heads, seed
 
 
 @compiled
-def count_hop(table, fanout, steps, front, limits, visible_us, scratch, offsets):  # type: ignore[no-untyped-def]
+def count_hop(table, fanout, steps, front, limits, scratch, offsets, every):  # type: ignore[no-untyped-def]
     """Find the visible neighbours of every step's frontier, and how many of them are taken.
 
     Args:
@@ -166,113 +173,146 @@ def count_hop(table, fanout, steps, front, limits, visible_us, scratch, offsets)
         fanout: [num_edges] int64 of this hop; -1 all.
         steps: [k, 6] int64.
         front: rows [num] int64 and seed [num] int32 of all frontiers.
-        limits: [num_limits, num_seeds] int64.
-        visible_us: [num_seeds] int64.
+        limits: [num_limits, num_seeds] int64, and visible_us [num_seeds] int64.
         scratch: begin, stop, alive and num_visible, [sum of the steps' rows] int64 each, written: the visible
             positions and, where rows end, how many of them have not; along a foreign key begin is the row found, or -1.
         offsets: [sum of the steps' rows + k] int64, written: one after another, each beginning with 0.
+        every: None where ``is_plain``, which leaves most of the loops out when this is compiled; else True.
     """
+    limits, visible_us = limits
     begins, stops, alives, num_visible = scratch
     place = 0
     for k in range(steps.shape[0]):
         edge, num = steps[k, _EDGE], steps[k, _NUM]
         own = table[edge]
-        part = _part(own, front, steps[k, _START], num)
+        first = steps[k, _START]
+        part = (front[0][first : first + num], front[1][first : first + num])
+        if every is not None:
+            part = _heads(own, part)
         floors = limits[0, :0] if steps[k, _FLOOR] < 0 else limits[steps[k, _FLOOR], :]
         bounds = (limits[steps[k, _CUT], :], floors)
         ends = (_long(own[_ENDS], own[_NUM_ENDS]), visible_us)
         begin, stop, alive = begins[place : place + num], stops[place : place + num], alives[place : place + num]
         visible, offset = num_visible[place : place + num], offsets[place + k : place + k + num + 1]
-        if own[_KIND] == _FOLLOW:
-            if own[_WIDE]:
-                follow(part, _long(own[_FORWARD], own[_NUM_FORWARD]), bounds, ends, begin, offset)
-            else:
-                follow(part, _narrow(own[_FORWARD], own[_NUM_FORWARD]), bounds, ends, begin, offset)
-        elif own[_KIND] == _FOLLOW_VERSIONS:
-            lists = _long(own[_OFFSETS], own[_NUM_DST])
-            if own[_WIDE_MARKS]:
-                versions = (lists, _long(own[_ROWS], own[_NUM_EDGES]))
-                follow_versions(part, _long(own[_FORWARD], own[_NUM_FORWARD]), versions, bounds, ends, begin, offset)
-            else:
-                narrow = (lists, _narrow(own[_ROWS], own[_NUM_EDGES]))
-                follow_versions(part, _narrow(own[_FORWARD], own[_NUM_FORWARD]), narrow, bounds, ends, begin, offset)
+        take = (ALL if fanout[edge] < 0 else fanout[edge], own[_REPLACE] > 0 and fanout[edge] > 0)
+        if every is None:
+            _count_plainly(own, part, bounds, ends, take, (begin, stop), offset)
         else:
-            take = (ALL if fanout[edge] < 0 else fanout[edge], own[_REPLACE] > 0 and fanout[edge] > 0)
-            lists, prefix = _long(own[_OFFSETS], own[_NUM_DST]), (begin, stop)
-            if own[_WIDE_MARKS]:
-                count_reverse(part, (lists, _long(own[_MARKS], own[_NUM_EDGES])), bounds, take, prefix, offset)
-            else:
-                count_reverse(part, (lists, _narrow(own[_MARKS], own[_NUM_EDGES])), bounds, take, prefix, offset)
-            if own[_NUM_ENDS] and own[_WIDE]:
-                count_ending(part[1], _long(own[_ROWS], own[_NUM_EDGES]), ends, take, prefix, alive, offset)
-            elif own[_NUM_ENDS]:
-                count_ending(part[1], _narrow(own[_ROWS], own[_NUM_EDGES]), ends, take, prefix, alive, offset)
-        if own[_KIND] != _REVERSE:
-            for i in range(num):
+            _count_step(own, part, bounds, ends, take, (begin, stop, alive), offset)
+        for i in range(num):
+            if own[_KIND] != _REVERSE:
                 visible[i] = begin[i] >= 0
-        elif own[_NUM_ENDS]:
-            visible[:] = alive
-        else:
-            for i in range(num):
-                visible[i] = stop[i] - begin[i]
+            else:
+                visible[i] = alive[i] if own[_NUM_ENDS] else stop[i] - begin[i]
         place += num
 
 
 @compiled
-def fill_hop(table, takes, steps, front, seeds, scratch, offsets, out):  # type: ignore[no-untyped-def]
+def _count_plainly(own, part, bounds, ends, take, prefix, offset):  # type: ignore[no-untyped-def]
+    """Count a step of a plain graph; arguments as ``count_hop`` makes them."""
+    if own[_KIND] == _FOLLOW:
+        follow(part, _narrow(own[_FORWARD], own[_NUM_FORWARD]), bounds, ends, prefix[0], offset)
+    else:
+        lists = (_long(own[_OFFSETS], own[_NUM_DST]), _narrow(own[_MARKS], own[_NUM_EDGES]))
+        count_reverse(part, lists, bounds, take, prefix, offset)
+
+
+@compiled
+def _count_step(own, part, bounds, ends, take, found, offset):  # type: ignore[no-untyped-def]
+    """Count a step of any graph; arguments as ``count_hop`` makes them."""
+    begin, stop, alive = found
+    lists = _long(own[_OFFSETS], own[_NUM_DST])
+    if own[_KIND] == _FOLLOW:
+        if own[_WIDE]:
+            follow(part, _long(own[_FORWARD], own[_NUM_FORWARD]), bounds, ends, begin, offset)
+        else:
+            follow(part, _narrow(own[_FORWARD], own[_NUM_FORWARD]), bounds, ends, begin, offset)
+    elif own[_KIND] == _FOLLOW_VERSIONS:
+        if own[_WIDE_MARKS]:
+            versions = (lists, _long(own[_ROWS], own[_NUM_EDGES]))
+            follow_versions(part, _long(own[_FORWARD], own[_NUM_FORWARD]), versions, bounds, ends, begin, offset)
+        else:
+            narrow = (lists, _narrow(own[_ROWS], own[_NUM_EDGES]))
+            follow_versions(part, _narrow(own[_FORWARD], own[_NUM_FORWARD]), narrow, bounds, ends, begin, offset)
+    else:
+        if own[_WIDE_MARKS]:
+            count_reverse(part, (lists, _long(own[_MARKS], own[_NUM_EDGES])), bounds, take, (begin, stop), offset)
+        else:
+            count_reverse(part, (lists, _narrow(own[_MARKS], own[_NUM_EDGES])), bounds, take, (begin, stop), offset)
+        if own[_NUM_ENDS] and own[_WIDE]:
+            count_ending(part[1], _long(own[_ROWS], own[_NUM_EDGES]), ends, take, (begin, stop), alive, offset)
+        elif own[_NUM_ENDS]:
+            count_ending(part[1], _narrow(own[_ROWS], own[_NUM_EDGES]), ends, take, (begin, stop), alive, offset)
+
+
+@compiled
+def fill_hop(edges, steps, front, seeds, scratch, offsets, out, every):  # type: ignore[no-untyped-def]
     """Write the neighbours that ``count_hop`` found.
 
     Args:
-        table, steps, front, offsets: as ``count_hop``; offsets may have been lowered since.
-        takes: fanout of this hop and neighbours that every later hop takes too, [num_edges] int64 each.
+        edges: table and fanout of ``count_hop``, and [num_edges] int64 neighbours that every later hop takes too.
+        steps, front, offsets, every: as ``count_hop``; offsets may have been lowered since.
         seeds: visible_us [num_seeds] int64; keys of the seeds [num_seeds] and of the edge types [num_edges] uint64.
         scratch: begin, stop and alive of ``count_hop``.
         out: rows int64, seeds int32 and places int64, written; places empty when nobody asks.
     """
-    fanout, wholes = takes
+    table, fanout, wholes = edges
     visible_us, seed_keys, edge_keys = seeds
     begins, stops, alives = scratch
     out_rows, out_seeds, out_places = out
     place = 0
     for k in range(steps.shape[0]):
-        edge, num = steps[k, _EDGE], steps[k, _NUM]
+        edge, num, first = steps[k, _EDGE], steps[k, _NUM], steps[k, _START]
         own = table[edge]
-        part = _part(own, front, steps[k, _START], num)
-        begin, stop, alive = begins[place : place + num], stops[place : place + num], alives[place : place + num]
+        part = (front[0][first : first + num], front[1][first : first + num])
+        found = (begins[place : place + num], stops[place : place + num], alives[place : place + num])
         offset = offsets[place + k : place + k + num + 1]
         place += num
         low, high = steps[k, _OUT], steps[k, _OUT] + offset[num]
         places = out_places[low:high] if out_places.shape[0] > 0 else out_places
         written = (out_rows[low:high], out_seeds[low:high], places)
+        keys, rule = (seed_keys, edge_keys[edge]), (wholes[edge], own[_REPLACE] > 0 and fanout[edge] > 0)
         if own[_KIND] != _REVERSE:
-            _fill_found(part, begin, offset, written)
-            continue
-        ends = (_long(own[_ENDS], own[_NUM_ENDS]), visible_us)
-        if own[_DRAWN]:
-            sums = _real(own[_SUMS], own[_NUM_EDGES] if own[_SUMS] else 0)
-            lists = _long(own[_OFFSETS], own[_NUM_DST])
-            drawn_by, rule = (seed_keys, edge_keys[edge]), (wholes[edge], own[_REPLACE] > 0 and fanout[edge] > 0)
-            if own[_WIDE]:
-                wide = (lists, _long(own[_ROWS], own[_NUM_EDGES]), sums)
-                if own[_NUM_ENDS]:
-                    fill_drawn_ending(part, wide, ends, (begin, stop, alive), offset, drawn_by, rule, written)
-                else:
-                    fill_drawn(part, wide, (begin, stop), offset, drawn_by, rule, written)
-            else:
-                narrow = (lists, _narrow(own[_ROWS], own[_NUM_EDGES]), sums)
-                if own[_NUM_ENDS]:
-                    fill_drawn_ending(part, narrow, ends, (begin, stop, alive), offset, drawn_by, rule, written)
-                else:
-                    fill_drawn(part, narrow, (begin, stop), offset, drawn_by, rule, written)
-        elif own[_WIDE]:
-            if own[_NUM_ENDS]:
-                fill_last_ending(part[1], _long(own[_ROWS], own[_NUM_EDGES]), ends, stop, offset, written)
-            else:
-                fill_last(part[1], _long(own[_ROWS], own[_NUM_EDGES]), stop, offset, written)
-        elif own[_NUM_ENDS]:
-            fill_last_ending(part[1], _narrow(own[_ROWS], own[_NUM_EDGES]), ends, stop, offset, written)
+            _fill_found(part, found[0], offset, written)
+        elif every is None:
+            _fill_plainly(own, part, found, offset, keys, rule, written)
         else:
-            fill_last(part[1], _narrow(own[_ROWS], own[_NUM_EDGES]), stop, offset, written)
+            _fill_step(own, _heads(own, part), visible_us, found, offset, (keys, rule), written)
+
+
+@compiled
+def _fill_plainly(own, part, found, offset, keys, rule, written):  # type: ignore[no-untyped-def]
+    """Fill a backward step of a plain graph; arguments as ``fill_hop`` makes them."""
+    rows = _narrow(own[_ROWS], own[_NUM_EDGES])
+    if own[_DRAWN]:
+        lists = (_long(own[_OFFSETS], own[_NUM_DST]), rows, _real(own[_SUMS], 0))
+        fill_drawn(part, lists, (found[0], found[1]), offset, keys, rule, written, None)
+    else:
+        fill_last(part[1], rows, found[1], offset, written)
+
+
+@compiled
+def _fill_step(own, part, visible_us, found, offset, drawing, written):  # type: ignore[no-untyped-def]
+    """Fill a backward step of any graph; arguments as ``fill_hop`` makes them."""
+    if own[_WIDE]:
+        _fill_rows(own, part, _long(own[_ROWS], own[_NUM_EDGES]), visible_us, found, offset, (drawing, written))
+    else:
+        _fill_rows(own, part, _narrow(own[_ROWS], own[_NUM_EDGES]), visible_us, found, offset, (drawing, written))
+
+
+@compiled
+def _fill_rows(own, part, rows, visible_us, found, offset, others):  # type: ignore[no-untyped-def]
+    (keys, rule), written = others
+    ends = (_long(own[_ENDS], own[_NUM_ENDS]), visible_us)
+    lists = (_long(own[_OFFSETS], own[_NUM_DST]), rows, _real(own[_SUMS], own[_NUM_EDGES] if own[_SUMS] else 0))
+    if own[_DRAWN] and own[_NUM_ENDS]:
+        fill_drawn_ending(part, lists, ends, found, offset, keys, rule, written)
+    elif own[_DRAWN]:
+        fill_drawn(part, lists, (found[0], found[1]), offset, keys, rule, written, True)
+    elif own[_NUM_ENDS]:
+        fill_last_ending(part[1], rows, ends, found[1], offset, written)
+    else:
+        fill_last(part[1], rows, found[1], offset, written)
 
 
 @compiled

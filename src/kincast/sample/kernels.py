@@ -231,7 +231,7 @@ def fill_last(seed, link_rows, stop, offsets, out):  # type: ignore[no-untyped-d
 
 
 @compiled
-def fill_drawn(front, lists, prefix, offsets, keys, rule, out):  # type: ignore[no-untyped-def]
+def fill_drawn(front, lists, prefix, offsets, keys, rule, out, every):  # type: ignore[no-untyped-def]
     """Draw among the visible neighbours; whole lists whose order is of no matter come newest first.
 
     Args:
@@ -243,6 +243,7 @@ def fill_drawn(front, lists, prefix, offsets, keys, rule, out):  # type: ignore[
         keys: [num_seeds] uint64, and uint64 that tells hop and edge type apart.
         rule: up to how many neighbours order does not matter, and whether they are drawn with replacement.
         out: as ``fill_last``.
+        every: None where nothing is weighted, which leaves the other draws out when this is compiled; else True.
     """
     frontier, seed = front
     list_offsets, list_rows, sums = lists
@@ -264,7 +265,10 @@ def fill_drawn(front, lists, prefix, offsets, keys, rule, out):  # type: ignore[
             key = fold(fold(seed_keys[seed[i]], edge), np.uint64(frontier[i]))
             chosen = rows[offsets[i] : offsets[i + 1]]
             first = list_offsets[frontier[i]] if sums.shape[0] > 0 else begin[i]
-            _choose(key, sums, (first, begin[i], stop[i]), rule, chosen)
+            if every is None:
+                choose_equally(key, sums, (first, begin[i], stop[i]), rule, chosen)
+            else:
+                choose_any(key, sums, (first, begin[i], stop[i]), rule, chosen)
             for j in range(chosen.shape[0]):
                 chosen[j] += begin[i]
             for place in range(offsets[i], offsets[i + 1]):
@@ -280,24 +284,34 @@ def fill_drawn(front, lists, prefix, offsets, keys, rule, out):  # type: ignore[
 
 
 @compiled
-def _choose(key, sums, span, rule, chosen):  # type: ignore[no-untyped-def]
-    """Write positions counted from the first visible one; arguments as ``fill_drawn`` and ``choose_weighted``."""
+def choose_equally(key, sums, span, rule, chosen):  # type: ignore[no-untyped-def]
+    """Write positions counted from the first visible one, all equally likely; arguments as ``choose_any``."""
     whole, replace = rule
     num = chosen.shape[0]
     num_visible = span[2] - span[1]
     if replace:
         for j in range(num):
-            if sums.shape[0] > 0:
-                chosen[j] = draw_weighted(key, j, sums, span)
-            else:
-                chosen[j] = draw(key, j, num_visible)
+            chosen[j] = draw(key, j, num_visible)
     elif num == num_visible and num <= whole:
         for j in range(num):
             chosen[j] = num - 1 - j
-    elif sums.shape[0] > 0:
-        choose_weighted(key, sums, span, chosen)
     else:
         choose_uniform(key, num_visible, chosen)
+
+
+@compiled
+def choose_any(key, sums, span, rule, chosen):  # type: ignore[no-untyped-def]
+    """Write positions counted from the first visible one; arguments as ``fill_drawn`` and ``choose_weighted``."""
+    whole, replace = rule
+    num = chosen.shape[0]
+    is_whole = num == span[2] - span[1] and num <= whole
+    if sums.shape[0] == 0 or (is_whole and not replace):
+        choose_equally(key, sums, span, rule, chosen)
+    elif replace:
+        for j in range(num):
+            chosen[j] = draw_weighted(key, j, sums, span)
+    else:
+        choose_weighted(key, sums, span, chosen)
 
 
 @compiled
@@ -360,7 +374,7 @@ def fill_drawn_ending(front, lists, ends, prefix, offsets, keys, rule, out):  # 
                     living_sums[num] = own if num == 0 else add_log2(living_sums[num - 1], own)
                 num += 1
         key = fold(fold(seed_keys[seed[i]], edge), np.uint64(frontier[i]))
-        _choose(key, living_sums, (np.int64(0), np.int64(0), alive[i]), rule, rows[offsets[i] : offsets[i + 1]])
+        choose_any(key, living_sums, (np.int64(0), np.int64(0), alive[i]), rule, rows[offsets[i] : offsets[i + 1]])
         for place in range(offsets[i], offsets[i + 1]):
             position = living[rows[place]]
             rows[place] = list_rows[position]

@@ -15,7 +15,7 @@ from kincast.sample import kernels
 from kincast.sample.arrays import Graph
 from kincast.sample.batch import Int32s, Int64s, Seeds
 from kincast.sample.edge import EdgeType
-from kincast.sample.hop import INSTANTS, OF_ROWS, TIMELESS, count_hop, edge_table, fill_hop, find_limit
+from kincast.sample.hop import INSTANTS, OF_ROWS, TIMELESS, count_hop, edge_table, fill_hop, find_limit, is_plain
 from kincast.sample.lists import NeighbourLists
 from kincast.sample.strategy import LinkSampling
 
@@ -66,6 +66,7 @@ class Reading:
                 drawn = sampling.strategy not in ("last", "all")
                 about.append({**tables, "lists": own, "drawn": drawn, "replace": sampling.replace})
         self.table, self._kept = edge_table(about)
+        self.every = None if is_plain(self.table) else True
         self.bounds = np.array(bounds, np.int64).reshape(-1, 2)
         self.limits = np.array([self._limit(graph, *limit) for limit in limits], np.int64).reshape(-1, 4)
 
@@ -131,13 +132,14 @@ class Reader:
         offsets = np.empty(num + 1, np.int64)
         visible = self._seeds.visible
         count = (begin, stop, alive, num_visible)
-        count_hop(reading.table, reading.fanout[hop - 1], steps, front, self._limits, visible, count, offsets)
+        limits, every = (self._limits, visible), reading.every
+        count_hop(reading.table, reading.fanout[hop - 1], steps, front, limits, count, offsets, every)
         total = int(offsets[-1])
         rows, seeds, places = np.empty(total, np.int64), np.empty(total, np.int32), np.empty(total, np.int64)
         seeds_read = (visible, self._keys, self._sampler.edge_keys[hop - 1])
         out, found = (rows, seeds, places), (begin, stop, alive)
-        takes = (reading.fanout[hop - 1], reading.wholes[hop - 1])
-        fill_hop(reading.table, takes, steps, front, seeds_read, found, offsets, out)
+        edges = (reading.table, reading.fanout[hop - 1], reading.wholes[hop - 1])
+        fill_hop(edges, steps, front, seeds_read, found, offsets, out, every)
         return Step(offsets, num_visible), rows, seeds, self._sampler.placed(index, places)
 
     @cached_property

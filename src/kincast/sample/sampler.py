@@ -111,6 +111,7 @@ class Sampler:
             (reading.tables[seeds.table], seeds.rows, seeds.as_of_us, seeds.visible),
             (self._key[0], self.keyed_by == "row", self.edge_keys),
             (len(reading.tables), self.strict, self.max_rows_per_seed or 0, self.keep_places),
+            reading.every if self.max_rows_per_seed is None else True,
         )
         ends = np.cumsum(starts[:, -1]).tolist()
         spans = {name: slice(start, end) for name, start, end in zip(reading.tables, [0, *ends], ends, strict=False)}

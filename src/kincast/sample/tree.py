@@ -11,7 +11,7 @@ from kincast.sample.random import fold
 
 
 @compiled
-def grow_trees(reading, hops, seeds, keys, options):  # type: ignore[no-untyped-def]
+def grow_trees(reading, hops, seeds, keys, options, every):  # type: ignore[no-untyped-def]
     """Sample the tree of every seed.
 
     Args:
@@ -21,6 +21,7 @@ def grow_trees(reading, hops, seeds, keys, options):  # type: ignore[no-untyped-
         seeds: the number of their table; rows, as_of_us and visible_us [n] int64.
         keys: of the run, uint64; whether draws are keyed by row; and those of edge types [num_hops, num_edges] uint64.
         options: number of tables; strict; rows of a tree at most, 0 for any number; whether to keep places.
+        every: None where the table ``is_plain`` and trees have no limit, else True; as ``count_hop``.
 
     Returns:
         rows [num] int64 and seeds [num] int32 of all tables, one table behind another, each hop behind hop; starts
@@ -54,17 +55,16 @@ def grow_trees(reading, hops, seeds, keys, options):  # type: ignore[no-untyped-
         offsets = _with_room(offsets, num_offsets, total + num_steps)
         num_visible = _with_room(num_visible, num_lists, total)
         found = (np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total, np.int64))
-        own_offsets, front = offsets[num_offsets:], (kept[hop][0], kept[hop][1])
-        count = (*found, num_visible[num_lists:])
-        count_hop(edge_table, fanout[hop], taken, front, limits, visible_us, count, own_offsets)
-        if most > 0:
+        own_offsets, front, count = offsets[num_offsets:], kept[hop][:2], (*found, num_visible[num_lists:])
+        count_hop(edge_table, fanout[hop], taken, front, (limits, visible_us), count, own_offsets, every)
+        if every is not None and most > 0:
             shorten(left, taken, front[1], own_offsets)
         size = _lay_out(taken, own_offsets, ends_of, hop == num_hops - 1, starts[:, hop + 1 :], segments[hop + 1])
         rooms = (starts[:, hop : hop + 2], segments[hop + 1], num_offsets, num_lists)
         num_blocks = _place(hop, taken, own_offsets, ends_of, rooms, blocks, num_blocks)
         out = (np.empty(size, np.int64), np.empty(size, np.int32), np.empty(size if keep_places else 0, np.int64))
         told_by = (visible_us, seed_keys, edge_keys[hop])
-        fill_hop(edge_table, (fanout[hop], wholes[hop]), taken, front, told_by, found, own_offsets, out)
+        fill_hop((edge_table, fanout[hop], wholes[hop]), taken, front, told_by, found, own_offsets, out, every)
         kept.append(out)
         num_offsets += total + num_steps
         num_lists += total
@@ -152,10 +152,11 @@ def _gather(kept, starts, segments):  # type: ignore[no-untyped-def]
         for hop in range(num_hops):
             first, num = segments[hop, table], starts[table, hop + 1] - starts[table, hop]
             to = base + starts[table, hop]
-            rows[to : to + num] = kept[hop][0][first : first + num]
-            seed[to : to + num] = kept[hop][1][first : first + num]
-            if hop > 0 and places.shape[0] > 0:
-                places[to : to + num] = kept[hop][2][first : first + num]
+            for i in range(num):
+                rows[to + i] = kept[hop][0][first + i]
+                seed[to + i] = kept[hop][1][first + i]
+            for i in range(num if hop > 0 and places.shape[0] > 0 else 0):
+                places[to + i] = kept[hop][2][first + i]
         base += starts[table, num_hops + 1]
 
 
@@ -172,5 +173,6 @@ def _seed_keys(run_key, by_row, rows, as_of_us):  # type: ignore[no-untyped-def]
 def _with_room(array, used, more):  # type: ignore[no-untyped-def]
     """A longer array with what was used of one; the last hop is nearly all of it, so copying is cheap."""
     longer = np.empty(used + more, np.int64)
-    longer[:used] = array[:used]
+    for i in range(used):
+        longer[i] = array[i]
     return longer
