@@ -152,11 +152,12 @@ def _gather(kept, starts, segments):  # type: ignore[no-untyped-def]
         for hop in range(num_hops):
             first, num = segments[hop, table], starts[table, hop + 1] - starts[table, hop]
             to = base + starts[table, hop]
+            own_rows, own_seed, own_places = kept[hop]
             for i in range(num):
-                rows[to + i] = kept[hop][0][first + i]
-                seed[to + i] = kept[hop][1][first + i]
+                rows[to + i] = own_rows[first + i]
+                seed[to + i] = own_seed[first + i]
             for i in range(num if hop > 0 and places.shape[0] > 0 else 0):
-                places[to + i] = kept[hop][2][first + i]
+                places[to + i] = own_places[first + i]
         base += starts[table, num_hops + 1]
 
 
