@@ -62,6 +62,16 @@ def test_later_instants_know_more_labels_and_earlier_ones_no_more(planted: Plant
     assert (fresh(planted, version).score_rows(rows, late)[0] == ahead).all()
 
 
+def test_a_far_instant_asks_for_no_window_after_the_last_fact(planted: Planted, version: Version) -> None:
+    predictor = fresh(planted, version)
+    predictor.score_rows(np.arange(3), np.full(3, parse_instant("9999-01-01")))
+    history = predictor.loader.history
+    assert history is not None
+    assert history.known_us.max() <= predictor.default_as_of() + 30 * DAY_US
+    predictor.score_rows(np.arange(3), np.full(3, parse_instant("9999-06-01")))
+    assert predictor.loader.history is history
+
+
 def test_it_is_clean_under_audit(planted: Planted, project: Project, version: Version) -> None:
     predictor = fresh(planted, version)
     report = audit_version(predictor, labels_of(project, "buys", predictor.task, planted[1]))

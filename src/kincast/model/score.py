@@ -130,13 +130,21 @@ class InputLoader:
         items = self.items
         if items is not None and isinstance(snapshot, Snapshot) and isinstance(features, FeatureStore):
             items = items.over(snapshot, features)
-        rest = (self.settings, self.seed, self.num_threads, self.strict, self.past, items, self.history)
-        return InputLoader(snapshot, features, *rest)
+        return self._like(snapshot, features, items, self.history)
 
     def knowing(self, history: LabelHistory) -> InputLoader:
         """The same over the same rows, with another label history."""
-        rest = (self.settings, self.seed, self.num_threads, self.strict, self.past, self.items, history)
-        return InputLoader(self.snapshot, self.features, *rest)
+        return self._like(self.snapshot, self.features, self.items, history)
+
+    def _like(
+        self,
+        snapshot: Snapshot | LiveSnapshot,
+        features: FeatureStore | LiveFeatures,
+        items: Items | None,
+        history: LabelHistory | None,
+    ) -> InputLoader:
+        rest = (self.settings, self.seed, self.num_threads, self.strict, self.past, items, history)
+        return InputLoader(snapshot, features, *rest)
 
     def sampler(self, redraw: int | None) -> Sampler:
         """What draws neighbours: others for each ``redraw``; with None those of predictions, by the row alone."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kincast.clock import format_instant
+from kincast.clock import add, format_instant
 from kincast.errors import DataError, KeyNotFoundError, ProjectError, VersionError
 from kincast.feature.live import LiveFeatures
 from kincast.feature.spec import FeatureSpec
@@ -200,6 +200,8 @@ class Predictor:
         spec = self._history
         if spec is None or isinstance(self.snapshot, LiveSnapshot):
             return self.loader
+        # A window that began after the last fact is no label; without this bound a far instant would ask for thousands.
+        until_us = min(until_us, add(self.default_as_of(), spec.end))
         with self._lock:
             history = self.loader.history
             if history is None or spec.later(history.until_us, until_us):

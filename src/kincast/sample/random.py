@@ -50,6 +50,15 @@ def draw(key, counter, below):  # type: ignore[no-untyped-def]
     return np.int64(unit(key, counter) * below)
 
 
+@compiled
+def fold_pairs(key, ones, others):  # type: ignore[no-untyped-def]
+    """``fold`` of a key with each of two numbers, one pair after another: [n] uint64."""
+    keys = np.empty(ones.shape[0], np.uint64)
+    for i in range(ones.shape[0]):
+        keys[i] = fold(fold(key, np.uint64(ones[i])), np.uint64(others[i]))
+    return keys
+
+
 def fold_all(key: int | NDArray[np.uint64], values: NDArray[np.int64]) -> NDArray[np.uint64]:
     """``fold`` of one key, or of one key per value, with each value: [n] uint64."""
     bits = (np.asarray(key, np.uint64) ^ values.view(np.uint64)) + GAMMA

@@ -13,7 +13,7 @@ from kincast.sample import kernels
 from kincast.sample.arrays import Graph, edges_of
 from kincast.sample.batch import Batch, Block, Int64s, Seeds
 from kincast.sample.lists import NeighbourLists, neighbour_lists
-from kincast.sample.random import fold_all
+from kincast.sample.random import fold_all, fold_pairs
 from kincast.sample.reader import Reading
 from kincast.sample.strategy import LinkSampling, link_samplings
 from kincast.sample.tree import grow_trees
@@ -109,7 +109,7 @@ class Sampler:
             (reading.table, reading.ends, reading.limits, reading.bounds),
             (reading.fanout, reading.wholes),
             (reading.tables[seeds.table], seeds.rows, seeds.as_of_us, seeds.visible),
-            (self._key[0], self.keyed_by == "row", self.edge_keys),
+            (self.seed_keys(seeds), self.edge_keys),
             (len(reading.tables), self.strict, self.max_rows_per_seed or 0, self.keep_places),
             reading.every if self.max_rows_per_seed is None else True,
         )
@@ -145,7 +145,8 @@ class Sampler:
         """[n] uint64 what the draws of each seed's tree start from."""
         if self.keyed_by == "row":
             return np.repeat(self._key, len(seeds))
-        return fold_all(fold_all(self._key, seeds.rows), seeds.as_of_us)
+        keys: NDArray[np.uint64] = fold_pairs(self._key[0], seeds.rows, seeds.as_of_us)
+        return keys
 
     def check(self, seeds: Seeds) -> None:
         """Refuse seeds that are no rows of the graph.

@@ -7,7 +7,6 @@ import numpy as np
 from kincast.compile import compiled
 from kincast.sample.hop import count_hop, fill_hop, find_limit
 from kincast.sample.limit import shorten
-from kincast.sample.random import fold
 
 
 @compiled
@@ -19,7 +18,7 @@ def grow_trees(reading, hops, seeds, keys, options, every):  # type: ignore[no-u
             the limits as ``find_limit`` reads them; and of each edge type its cut and floor [num_edges, 2]: int64.
         hops: fanout and whole [num_hops, num_edges] int64.
         seeds: the number of their table; rows, as_of_us and visible_us [n] int64.
-        keys: of the run, uint64; whether draws are keyed by row; and those of edge types [num_hops, num_edges] uint64.
+        keys: of the seeds [n] and of the edge types [num_hops, num_edges], uint64.
         options: number of tables; strict; rows of a tree at most, 0 for any number; whether to keep places.
         every: None where the table ``is_plain`` and trees have no limit, else True; as ``count_hop``.
 
@@ -32,12 +31,11 @@ def grow_trees(reading, hops, seeds, keys, options, every):  # type: ignore[no-u
     edge_table, ends_of, limit_table, bounds = reading
     fanout, wholes = hops
     seed_table, seed_rows, as_of_us, visible_us = seeds
-    run_key, by_row, edge_keys = keys
+    seed_keys, edge_keys = keys
     num_tables, strict, most, keep_places = options
     num_hops, num_edges, num_seeds = fanout.shape[0], fanout.shape[1], seed_rows.shape[0]
     limits = np.empty((max(limit_table.shape[0], 1), num_seeds), np.int64)
     known = np.zeros(limit_table.shape[0], np.bool_)
-    seed_keys = _seed_keys(run_key, by_row, seed_rows, as_of_us)
     left = np.full(num_seeds if most > 0 else 0, most - 1, np.int64)
     starts = np.zeros((num_tables, num_hops + 2), np.int64)
     starts[seed_table, 1:] = num_seeds
@@ -159,15 +157,6 @@ def _gather(kept, starts, segments):  # type: ignore[no-untyped-def]
             for i in range(num if hop > 0 and places.shape[0] > 0 else 0):
                 places[to + i] = own_places[first + i]
         base += starts[table, num_hops + 1]
-
-
-@compiled
-def _seed_keys(run_key, by_row, rows, as_of_us):  # type: ignore[no-untyped-def]
-    """[n] uint64 what the draws of each seed's tree start from."""
-    keys = np.empty(rows.shape[0], np.uint64)
-    for i in range(rows.shape[0]):
-        keys[i] = run_key if by_row else fold(fold(run_key, np.uint64(rows[i])), np.uint64(as_of_us[i]))
-    return keys
 
 
 @compiled
