@@ -278,6 +278,8 @@ class TrainSettings(Settings):
         patience: epochs without a better validation metric before stopping.
         loss: what is made small; see ``docs/how-to/kinds.md``; by default the usual one of the kind of task.
         quantiles: of the losses ``quantile`` (one) and ``multi_quantile``.
+        blend: weigh the network and gradient-boosted trees on aggregates against each other on the validation period;
+            for binary and multiclass classification and regression. Without it the network answers alone, and sooner.
         class_weights: weight classes by inverse frequency; for binary and multiclass classification.
         weights: of a label table of the user's: ``loss`` counts each row so much, ``sample`` draws it so often.
         majority_ratio: rows of the most frequent class at most, for each row of another, drawn anew in every epoch.
@@ -296,6 +298,7 @@ class TrainSettings(Settings):
     patience: int = Field(4, ge=1)
     loss: str | None = None
     quantiles: tuple[Share, ...] = Field((0.1, 0.5, 0.9), min_length=1, max_length=99)
+    blend: bool = True
     class_weights: bool = False
     weights: Literal["loss", "sample"] = "loss"
     majority_ratio: float | None = Field(None, gt=0)

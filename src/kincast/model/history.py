@@ -47,7 +47,7 @@ class HistorySpec:
         anchor_us: one of the instants they are made at.
         step: from one instant to the next.
         end: from an instant to when its labels are known.
-        most: labels that are read of one row.
+        most: labels that a network reads of one row; 0 for none.
     """
 
     inputs: TableSpec
@@ -186,13 +186,12 @@ def fit_history(task: Task, labels: Labels, step: Span, most: int) -> HistorySpe
         task: what is predicted.
         labels: made by its query, of all splits.
         step: from one instant to the next.
-        most: labels that are read of one row; 0 reads none.
+        most: labels that a network reads of one row; 0 when only trees do.
 
     Returns:
-        None where there are none: nothing is to be read, the target is no event of a window, or of a kind whose
-        labels are lists.
+        None where there are none: the target is no event of a window, or of a kind whose labels are lists.
     """
-    if not most or task.window is None or task.kind not in _KINDS:
+    if task.window is None or task.kind not in _KINDS:
         return None
     inputs = TableSpec(HISTORY_TABLE, calendar=True)
     if task.kind is TaskKind.REGRESSION:

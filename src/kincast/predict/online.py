@@ -19,8 +19,10 @@ from kincast.feature.spec import FeatureSpec
 from kincast.feature.store import FeatureStore, Readahead, open_features
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
+from kincast.model.aggregate import Aggregator
+from kincast.model.boost import Blend, Trees
 from kincast.model.build import build_network, items_of, past_of
-from kincast.model.history import HistorySpec, make_history
+from kincast.model.history import HistorySpec, LabelHistory, make_history
 from kincast.model.joint import JointObjective, read_objective
 from kincast.model.network import load_weights
 from kincast.model.ranked import Ranked
@@ -56,7 +58,8 @@ class Predictor:
         keys = [tuple(key) if isinstance(key, list) else key for key in version.features.get("items", ())]
         history = version.features.get("history")
         self._history = None if history is None else HistorySpec.from_dict(history)
-        self.network = build_network(self.task, features.spec, model, self.objective, len(keys), self._history)
+        read = self._history if self._history is not None and self._history.most else None
+        self.network = build_network(self.task, features.spec, model, self.objective, len(keys), read)
         load_weights(self.network, version.weights())
         self.network.eval()
         seed = int(version.info.settings["train"]["seed"])
@@ -68,6 +71,10 @@ class Predictor:
         past = past_of(self.task, snapshot, model, strict)
         self.loader = InputLoader(snapshot, features, model, seed, strict=strict, past=past, items=items)
         self.features = features
+        self.blend = None if version.features["blend"] is None else Blend.from_dict(version.features["blend"])
+        self._trees = Trees(self.task.kind, tuple(version.features["trees"]))
+        self._known: LabelHistory | None = None
+        self._aggregator = self._new_aggregator(snapshot, features)
         self._lock = threading.Lock()
         self._know(self.default_as_of())
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
@@ -114,6 +121,7 @@ class Predictor:
         other = copy.copy(self)
         other.snapshot = view
         other.loader = self.loader.over(view, features)
+        other._aggregator = other._new_aggregator(view, features)
         return other
 
     @property
@@ -191,23 +199,36 @@ class Predictor:
         """Scores and embeddings of snapshot rows [n] of the entity table, each as of its instant [n]."""
         visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
         seeds = Seeds(self.task.entity, rows, instants, visible)
-        loader = self._know(int(seeds.visible.max(initial=0)))
+        loader, aggregator = self._know(int(seeds.visible.max(initial=0)))
         with torch.inference_mode():
-            return loader.score(self.network, self.objective, seeds, progress)
+            scores, embeddings = loader.score(self.network, self.objective, seeds, progress)
+        if self.blend is not None and aggregator is not None and isinstance(scores, np.ndarray):
+            trees = self._trees.score(aggregator.of(seeds, loader.num_threads, progress).values)
+            scores = self.blend.scores(self.task.kind, scores, trees)
+        return scores, embeddings
 
-    def _know(self, until_us: int) -> InputLoader:
+    def _know(self, until_us: int) -> tuple[InputLoader, Aggregator | None]:
         """What reads all past labels that are known by an instant; made anew when there are more of them."""
         spec = self._history
         if spec is None or isinstance(self.snapshot, LiveSnapshot):
-            return self.loader
+            return self.loader, self._aggregator
         # A window that began after the last fact is no label; without this bound a far instant would ask for thousands.
         until_us = min(until_us, add(self.default_as_of(), spec.end))
         with self._lock:
-            history = self.loader.history
-            if history is None or spec.later(history.until_us, until_us):
-                history = make_history(self.task, self.snapshot, spec, until_us, self.features.spec.storage)
-                self.loader = self.loader.knowing(history)
-            return self.loader
+            if self._known is None or spec.later(self._known.until_us, until_us):
+                self._known = make_history(self.task, self.snapshot, spec, until_us, self.features.spec.storage)
+                if spec.most:
+                    self.loader = self.loader.knowing(self._known)
+                self._aggregator = self._new_aggregator(self.snapshot, self.features)
+            return self.loader, self._aggregator
+
+    def _new_aggregator(
+        self, snapshot: Snapshot | LiveSnapshot, features: FeatureStore | LiveFeatures
+    ) -> Aggregator | None:
+        """What the trees of a blend read."""
+        if self.blend is None:
+            return None
+        return Aggregator(snapshot, features, self.blend.aggregates, self._known, strict=self.loader.strict)
 
     def entity_rows(self, as_of_us: int | None) -> tuple[NDArray[np.int64], int]:
         """All rows of a snapshot that the query asks about at an instant, and the instant.

@@ -49,6 +49,7 @@ class Labels:
         lists: class codes, rows linked to, or steps of a forecast; None for kinds with one value a label.
         item_table: table of the rows linked to; None unless links are predicted.
         weight: [n] float64 how much each label counts; None when all count alike.
+        lags_us: [n] int64 how long before its instant each stops seeing facts; None where only the freeze says so.
         extra: further columns of a label table of the user's, [n] each; None without any.
     """
 
@@ -63,6 +64,7 @@ class Labels:
     lists: Lists | None = None
     item_table: str | None = None
     weight: Floats | None = None
+    lags_us: Int64s | None = None
     extra: pa.Table | None = None
 
     def __post_init__(self) -> None:
@@ -92,12 +94,15 @@ class Labels:
             split=self.split[chosen],
             lists=self.lists.take(chosen) if self.lists is not None else None,
             weight=self.weight[chosen] if self.weight is not None else None,
+            lags_us=self.lags_us[chosen] if self.lags_us is not None else None,
             extra=self.extra.filter(pa.array(chosen)) if self.extra is not None else None,
         )
 
     @property
     def visible_us(self) -> Int64s:
         """[n] int64 facts later than this are not seen: the as-of instant, or the freeze where that is earlier."""
+        if self.lags_us is not None:
+            return np.asarray(self.as_of_us - self.lags_us)
         return self.as_of_us if self.freeze_us is None else np.minimum(self.as_of_us, self.freeze_us)
 
 

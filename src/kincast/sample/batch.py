@@ -40,7 +40,7 @@ class Seeds:
             values = getattr(self, name)
             if values is None:
                 continue
-            values = np.ascontiguousarray(values, np.int64)
+            values = np.require(values, np.int64, ["C", "W"])  # loops are compiled for arrays that may be written
             if values.ndim != 1 or len(values) != len(self.rows):
                 raise DataError(
                     f"{name} has shape {values.shape}, expected [{len(self.rows)}]", where=f"seeds of {self.table}"

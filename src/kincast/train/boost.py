@@ -1,4 +1,4 @@
-"""Boost: LightGBM on automatic aggregates and label history, the baseline to beat."""
+"""Boost: train LightGBM on aggregates: the baseline to beat, and the other half of a blend."""
 
 from __future__ import annotations
 
@@ -9,41 +9,43 @@ from typing import Any
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
 
+from kincast.model.aggregate import Aggregates
+from kincast.model.boost import Trees, blended
 from kincast.query.labels import Labels
 from kincast.query.task import TaskKind
-from kincast.train.aggregate import Aggregates
-from kincast.train.history import History
 
 Floats = NDArray[np.float64]
-MAX_ROUNDS = 500
+MAX_ROUNDS = 1000
+PATIENCE = 60  # rounds without a better validation metric
 MAX_TRAIN_ROWS = 200_000
+FEW_ROWS, SOME_ROWS = 20_000, 100_000  # of training, up to which trees have 7 and 15 leaves; else 31
 
 _OBJECTIVES: dict[TaskKind, dict[str, Any]] = {
     TaskKind.BINARY: {"objective": "binary", "metric": "auc"},
-    # Without a penalty the leaves of rare classes take huge steps, and the baseline ends worse than the majority.
-    TaskKind.MULTICLASS: {"objective": "multiclass", "metric": "multi_logloss", "lambda_l2": 1.0},
+    TaskKind.MULTICLASS: {"objective": "multiclass", "metric": "multi_logloss"},
     TaskKind.REGRESSION: {"objective": "regression_l1", "metric": "l1"},
 }
 
 
-def boosted_scores(labels: Labels, aggregates: Aggregates, history: History, *, seed: int) -> Floats:
-    """Train on the training split, stop early on the validation split, score every label.
+def fit_trees(labels: Labels, aggregates: Aggregates, *, seed: int) -> Trees:
+    """Train on the training split, and stop early on the validation split.
+
+    Two models are averaged: one that searches for the best place to split at, and one that draws it, which learns
+    slower, by heart least of all, and goes wrong less where the test period is unlike the training period.
 
     Args:
         labels: of all splits.
         aggregates: their features, row for row.
-        history: past labels known to each, row for row.
         seed: of LightGBM's draws and of the training sample.
-
-    Returns:
-        probabilities of the positive class [n], of all classes [n, classes], or values [n].
     """
-    inputs = np.column_stack([aggregates.values, history.last, history.mean, history.count, history.class_counts])
     settings = dict(_OBJECTIVES[labels.kind])
     if labels.kind is TaskKind.MULTICLASS:
         settings["num_class"] = len(labels.classes)
-    return _boosted(inputs, labels.target, labels.split, aggregates.categorical, settings, seed)
+    data = (aggregates.values, labels.target, labels.split, aggregates.categorical)
+    texts = [_boosted(*data, settings | {"extra_trees": extra}, seed) for extra in (False, True)]
+    return Trees(labels.kind, tuple(texts))
 
 
 def boosted_columns(
@@ -62,7 +64,7 @@ def boosted_columns(
     Returns:
         [n, k]; a column whose training rows are all alike is that value.
     """
-    inputs = np.column_stack([aggregates.values, more])
+    inputs = np.column_stack([aggregates.values, more.astype(np.float32)])
     scores = np.empty(target.shape)
     for column in range(target.shape[1]):
         known = np.where(np.isnan(target[:, column]), -1, split)
@@ -70,29 +72,60 @@ def boosted_columns(
         if len(np.unique(own)) < 2 or not (known == 1).any():
             scores[:, column] = own.mean() if len(own) else 0.0
             continue
-        settings = _OBJECTIVES[kind]
-        scores[:, column] = _boosted(inputs, target[:, column], known, aggregates.categorical, settings, seed)
+        text = _boosted(inputs, target[:, column], known, aggregates.categorical, _OBJECTIVES[kind], seed)
+        scores[:, column] = Trees(kind, (text,)).score(inputs)
     return scores
 
 
+def fit_weights(kind: TaskKind, target: Floats, network: Floats, trees: Floats) -> Floats:
+    """The weights of a network, of trees, and the shift, that fit targets best: by log loss or absolute error.
+
+    Weights are never negative, and of values they add up to 1.
+
+    Args:
+        kind: of the task.
+        target: [n] of rows that neither was trained on.
+        network: scores of the network of those rows.
+        trees: scores of the trees.
+    """
+    if kind is TaskKind.REGRESSION:
+        shares = np.linspace(0.0, 1.0, 21)
+        errors = [np.abs(target - share * network - (1 - share) * trees).mean() for share in shares]
+        best = float(shares[int(np.argmin(errors))])
+        return np.array([best, 1 - best, 0.0])
+
+    def loss(weights: Floats) -> float:
+        scores = blended(kind, weights, network, trees)
+        if kind is TaskKind.BINARY:
+            scores = np.where(target > 0, scores, 1 - scores)
+        else:
+            scores = scores[np.arange(len(target)), target.astype(np.int64)]
+        return float(-np.log(np.maximum(scores, 1e-12)).mean())
+
+    bounds = [(0.0, 3.0), (0.0, 3.0), (-5.0, 5.0) if kind is TaskKind.BINARY else (0.0, 0.0)]
+    return np.asarray(optimize.minimize(loss, np.array([0.5, 0.5, 0.0]), method="L-BFGS-B", bounds=bounds).x)
+
+
 def _boosted(
-    inputs: Floats,
+    inputs: NDArray[np.float32],
     target: Floats,
     split: NDArray[np.int8],
     categorical: Sequence[int],
     objective: Mapping[str, Any],
     seed: int,
-) -> Floats:
+) -> str:
+    """A trained model as text, cut after its best round."""
     train = np.flatnonzero(split == 0)
     if len(train) > MAX_TRAIN_ROWS:
         train = np.sort(np.random.default_rng(seed).choice(train, MAX_TRAIN_ROWS, replace=False))
     validation = np.flatnonzero(split == 1)
     settings = {
         **objective,
-        "learning_rate": 0.05,
-        "num_leaves": 31,
-        "min_data_in_leaf": max(1, min(20, len(train) // 50)),
-        "feature_fraction": 0.8,
+        "learning_rate": 0.03,
+        "num_leaves": 7 if len(train) <= FEW_ROWS else 15 if len(train) <= SOME_ROWS else 31,
+        "min_data_in_leaf": max(1, min(30, len(train) // 50)),
+        "lambda_l2": 5.0,  # without a penalty the leaves of rare classes take huge steps
+        "feature_fraction": 0.4,
         "bagging_fraction": 0.8 if len(train) > 1 else 1.0,  # of one row it would take none
         "bagging_freq": 1,
         "seed": seed,
@@ -105,6 +138,6 @@ def _boosted(
         warnings.simplefilter("ignore")
         data = lightgbm.Dataset(inputs[train], target[train], categorical_feature=list(categorical))
         held = lightgbm.Dataset(inputs[validation], target[validation], reference=data)
-        stop = lightgbm.early_stopping(50, verbose=False)
+        stop = lightgbm.early_stopping(PATIENCE, verbose=False)
         booster = lightgbm.train(settings, data, MAX_ROUNDS, valid_sets=[held], callbacks=[stop])
-        return np.asarray(booster.predict(inputs, num_iteration=booster.best_iteration), dtype=np.float64)
+        return str(booster.model_to_string(num_iteration=booster.best_iteration))

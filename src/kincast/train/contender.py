@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 
 from kincast.errors import TrainError
 from kincast.graph.snapshot import Snapshot
+from kincast.model.aggregate import Aggregates
+from kincast.model.boost import Trees
 from kincast.model.build import past_values
 from kincast.model.objective import LINKS, LISTS, many_hot
 from kincast.model.score import Scored
-from kincast.progress import Progress, silent
 from kincast.query.labels import Labels
 from kincast.query.several import one_of
 from kincast.query.task import Task, TaskKind
 from kincast.sample.batch import Seeds
-from kincast.train.aggregate import Aggregates, make_aggregates
-from kincast.train.boost import boosted_columns, boosted_scores
+from kincast.train.boost import boosted_columns, fit_trees
 from kincast.train.heuristic import HEURISTICS, forecast_heuristics, label_heuristics, season_of
 from kincast.train.history import label_history, list_history
 
 MAX_BOOSTED_LABELS = 30
 """Labels that LightGBM learns, the most frequent; the others keep their shares."""
 LIGHTGBM = "LightGBM"
+NETWORK = "graph network alone"
 Floats = NDArray[np.float64]
 Contenders = dict[str, Scored]
 JOINT_NAMES = {"global mean": "constant", "global shares": "constant", "global median": "median"}
@@ -41,6 +42,8 @@ class Field:
         labels: of all splits; their rows name entities, whichever version of a row a label is of.
         snapshot: the rows.
         seeds: the labels' rows and instants.
+        aggregates: of the seeds.
+        trees: trained on them, for kinds that trees are blended for; else None.
         seed: of random draws.
         strict: hide facts at the very instant.
     """
@@ -49,48 +52,45 @@ class Field:
     labels: Labels
     snapshot: Snapshot
     seeds: Seeds
+    aggregates: Aggregates
+    trees: Trees | None
     seed: int
     strict: bool
 
 
-def contenders(field: Field, parts: Mapping[str, Labels], progress: Progress = silent) -> Contenders:
+def contenders(field: Field, parts: Mapping[str, Labels]) -> Contenders:
     """Baseline → its scores of all labels, for every kind but links, whose baselines are rules of their own.
 
     Args:
         field: what they are made from.
         parts: of a query of several targets, the labels of each by name; empty for a single one.
-        progress: told what is done.
     """
     if field.labels.kind in LINKS:
         raise TrainError("links have baselines of their own")
-    aggregates = make_aggregates(field.snapshot, field.seeds, field.task.hidden, progress, strict=field.strict)
-    progress("train LightGBM", 0, 1)
     if parts:
-        found = _of_several(field, list(parts.values()), aggregates)
-    elif field.labels.kind is TaskKind.FORECASTING:
-        found = _of_forecast(field, aggregates)
-    elif field.labels.kind in LISTS:
-        found = _of_labels(field, aggregates)
-    else:
-        found = _of_one(field.task, field.labels, aggregates, field.seed)
-    progress("train LightGBM", 1, 1)
-    return found
+        return _of_several(field, list(parts.values()))
+    if field.labels.kind is TaskKind.FORECASTING:
+        return _of_forecast(field)
+    if field.labels.kind in LISTS:
+        return _of_labels(field)
+    return _of_one(field.task, field.labels, field.aggregates, field.trees, field.seed)
 
 
-def _of_one(task: Task, labels: Labels, aggregates: Aggregates, seed: int) -> Contenders:
+def _of_one(task: Task, labels: Labels, aggregates: Aggregates, trees: Trees | None, seed: int) -> Contenders:
     history = label_history(task, labels)
     found: Contenders = {baseline: rule(labels, history) for baseline, rule in HEURISTICS[labels.kind].items()}
-    found[LIGHTGBM] = boosted_scores(labels, aggregates, history, seed=seed)
+    trees = fit_trees(labels, aggregates, seed=seed) if trees is None else trees
+    found[LIGHTGBM] = trees.score(aggregates.values)
     return found
 
 
-def _of_several(field: Field, parts: list[Labels], aggregates: Aggregates) -> Contenders:
+def _of_several(field: Field, parts: list[Labels]) -> Contenders:
     """The baselines that all targets have, each target's on the rows that have it."""
     columns: list[dict[str, Floats]] = []
     for place, part in enumerate(parts):
         own, known = one_of(field.labels, place, part)
-        features = replace(aggregates, values=aggregates.values[known])
-        scores = _of_one(field.task, own, features, field.seed)
+        features = replace(field.aggregates, values=field.aggregates.values[known])
+        scores = _of_one(field.task, own, features, None, field.seed)
         whole: dict[str, Floats] = {}
         for name, found in scores.items():
             assert isinstance(found, np.ndarray)
@@ -102,7 +102,7 @@ def _of_several(field: Field, parts: list[Labels], aggregates: Aggregates) -> Co
     return {name: tuple(column[name] for column in columns) for name in shared}
 
 
-def _of_forecast(field: Field, aggregates: Aggregates) -> Contenders:
+def _of_forecast(field: Field) -> Contenders:
     task, labels = field.task, field.labels
     assert task.step_length is not None
     assert labels.lists is not None
@@ -113,12 +113,12 @@ def _of_forecast(field: Field, aggregates: Aggregates) -> Contenders:
     found: Contenders = dict(forecast_heuristics(labels, past, season))
     target = labels.lists.as_matrix()
     found[LIGHTGBM] = boosted_columns(
-        TaskKind.REGRESSION, target, labels.split, aggregates, past.astype(np.float64), seed=field.seed
+        TaskKind.REGRESSION, target, labels.split, field.aggregates, past.astype(np.float64), seed=field.seed
     )
     return found
 
 
-def _of_labels(field: Field, aggregates: Aggregates) -> Contenders:
+def _of_labels(field: Field) -> Contenders:
     labels = field.labels
     assert labels.lists is not None
     history = list_history(field.task, labels)
@@ -128,6 +128,6 @@ def _of_labels(field: Field, aggregates: Aggregates) -> Contenders:
     more = np.column_stack([history.num_known, history.last[:, frequent], history.counts[:, frequent]])
     scores = found["entity shares"].copy()
     scores[:, frequent] = boosted_columns(
-        TaskKind.BINARY, dense[:, frequent], labels.split, aggregates, more.astype(np.float64), seed=field.seed
+        TaskKind.BINARY, dense[:, frequent], labels.split, field.aggregates, more.astype(np.float64), seed=field.seed
     )
     return {**found, LIGHTGBM: scores}

@@ -14,6 +14,7 @@ from kincast.errors import DataError, ProjectError
 from kincast.feature.fit import fit_features
 from kincast.feature.store import FeatureStore, open_features
 from kincast.graph.snapshot import Snapshot
+from kincast.model.aggregate import AggregateSpec, Aggregator, fit_aggregates
 from kincast.model.build import build_network, items_of, past_of, settle_lags
 from kincast.model.history import LabelHistory, fit_history, make_history
 from kincast.model.joint import JointObjective, constant_loss
@@ -31,6 +32,7 @@ from kincast.query.task import Task, TaskKind
 from kincast.sample.batch import Seeds
 from kincast.sample.negative import item_path
 from kincast.sample.strategy import settle_fanouts
+from kincast.train.freeze import frozen_alike
 from kincast.train.hidden import supervised, without_hidden
 from kincast.train.judge import JointJudge, Judge, judge_of
 from kincast.train.loop import Examples
@@ -50,7 +52,8 @@ class Prepared:
         judge: how the task is judged.
         parts: of a query of several targets, the labels of each, by its text.
         seen: rows of the items seen in training; empty unless links are predicted.
-        history: labels that the network reads as facts; None without.
+        history: past labels, which trees and the network read as facts; None without.
+        aggregates: what trees read; None for links.
     """
 
     task: Task
@@ -61,6 +64,12 @@ class Prepared:
     parts: dict[str, Labels] = field(default_factory=dict)
     seen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     history: LabelHistory | None = None
+    aggregates: AggregateSpec | None = None
+
+    @property
+    def read_history(self) -> LabelHistory | None:
+        """The past labels that the network reads."""
+        return self.history if self.history is not None and self.history.spec.most else None
 
 
 def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress = silent) -> Prepared:
@@ -75,6 +84,7 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     task = compile_task(settings.query, snapshot.schema, project.targets)
     _check(task, settings)
     labels, parts = _labels(project, name, task, snapshot, progress)
+    labels = frozen_alike(labels, settings.train.seed)
     train = labels.of(0)
     if len(train.rows) == 0:
         raise DataError("there is no training label", where=settings.query, hint="kincast explain shows the anchors")
@@ -88,14 +98,18 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     if task.kind in LINKS and train.lists is not None:
         seen = np.unique(train.lists.items.astype(np.int64))
     history = history_of(settings, task, labels, snapshot, features)
-    return Prepared(task, labels, features, objective, judge, parts, seen, history)
+    aggregates = None
+    if task.kind not in LINKS:
+        aggregates = fit_aggregates(snapshot, task.entity, until_us - settings.strict, task.hidden)
+    return Prepared(task, labels, features, objective, judge, parts, seen, history, aggregates)
 
 
 def history_of(
     settings: TaskSettings, task: Task, labels: Labels, snapshot: Snapshot, features: FeatureStore
 ) -> LabelHistory | None:
-    """The past labels that the network of a task reads; those of a table of the user's cannot be made anew."""
-    if settings.labels is not None or task.window is None:
+    """The past labels that the models of a task read; those of a table of the user's cannot be made anew."""
+    reads = settings.model.label_history or settings.train.blend
+    if settings.labels is not None or task.window is None or task.targets or not reads:
         return None
     step = settings.split.step or length_of(task.window)
     spec = fit_history(task, labels, step, settings.model.label_history)
@@ -118,7 +132,7 @@ def new_network(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) 
     """A network with the weights that the run's seed gives."""
     torch.manual_seed(settings.train.seed)
     spec, model = prepared.features.spec, settle_lags(settings.model, prepared.task)
-    history = None if prepared.history is None else prepared.history.spec
+    history = None if prepared.read_history is None else prepared.read_history.spec
     return build_network(prepared.task, spec, model, prepared.objective, len(prepared.seen), history)
 
 
@@ -140,8 +154,15 @@ def new_loader(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings, s
         assert isinstance(prepared.judge, Judge)
         items = items_of(task, snapshot, prepared.features, prepared.seen, strict, prepared.judge.top)
     past = past_of(task, snapshot, model, strict)
-    rest = (plan.seed, plan.num_threads, strict, past, items, prepared.history)
+    rest = (plan.seed, plan.num_threads, strict, past, items, prepared.read_history)
     return InputLoader(snapshot, prepared.features, model, *rest)
+
+
+def new_aggregator(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) -> Aggregator:
+    """What makes the aggregates that trees read."""
+    assert prepared.aggregates is not None
+    spec, history = prepared.aggregates, prepared.history
+    return Aggregator(snapshot, prepared.features, spec, history, strict=settings.strict)
 
 
 def examples(labels: Labels) -> Examples:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kincast import __version__
 from kincast.graph.snapshot import Snapshot
+from kincast.model.boost import BLENDED, Blend, Trees
 from kincast.model.link import LinkNetwork
 from kincast.model.network import Network
 from kincast.model.objective import LINKS
@@ -26,9 +27,10 @@ from kincast.project import Project, TaskSettings
 from kincast.query.encode import Lists
 from kincast.query.labels import Labels
 from kincast.registry.version import Metrics, Version, VersionInfo, save_version
+from kincast.train.boost import fit_trees, fit_weights
 from kincast.train.candidate import CandidateSource, LinkTrainer
 from kincast.train.checkpoint import remove_checkpoint
-from kincast.train.contender import Field, contenders
+from kincast.train.contender import LIGHTGBM, NETWORK, Field, contenders
 from kincast.train.loop import Fit, Trainer
 from kincast.train.popular import link_heuristics
 from kincast.train.prepare import (
@@ -36,6 +38,7 @@ from kincast.train.prepare import (
     examples,
     label_folder,
     lists_of,
+    new_aggregator,
     new_loader,
     new_network,
     prepare,
@@ -49,11 +52,21 @@ SPLITS = {1: "validation", 2: "test"}
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The network and every baseline on the very same rows, as ``VersionInfo`` keeps it."""
+    """The model and every baseline on the very same rows, as ``VersionInfo`` keeps it.
+
+    Attributes:
+        metrics: of the model: the network, or its blend with trees.
+        baselines: name → metrics; of a blend, the network alone too.
+        margins: name → the model's metrics minus the baseline's.
+        blend: how network and trees became one; None where the network stands alone.
+        trees: of the blend.
+    """
 
     metrics: Metrics
     baselines: dict[str, Metrics]
     margins: dict[str, Metrics]
+    blend: Blend | None = None
+    trees: Trees | None = None
 
 
 def train_task(
@@ -107,6 +120,8 @@ def train_task(
         "objective": prepared.objective.as_dict(),
         "epochs": fit.epochs,
         "history": None if prepared.history is None else prepared.history.spec.as_dict(),
+        "blend": None if comparison.blend is None else comparison.blend.as_dict(),
+        "trees": [] if comparison.trees is None else list(comparison.trees.texts),
         **_item_keys(snapshot, prepared),
     }
     weights = {n: tensor.numpy() for n, tensor in fit.weights.items()}
@@ -164,38 +179,87 @@ def compare(
     settings: TaskSettings,
     progress: Progress = silent,
 ) -> Comparison:
-    """Metrics of the network and of every baseline, per split, on the very same rows."""
-    labels = prepared.labels
-    # What has versions is one entity, whichever of them a label is of.
-    versions = snapshot.tables[labels.entity].versions
-    entities = labels.rows if versions is None else versions.forward[labels.rows].astype(np.int64)
-    seeds, seed = examples(labels).seeds, settings.train.seed
+    """Metrics of the model and of every baseline, per split, on the very same rows."""
+    labels, seed = prepared.labels, settings.train.seed
+    entities = _entities(snapshot, labels)
+    own = _network_scores(snapshot, prepared, network, settings, progress)
     rivals: dict[str, Scored] = {}
+    blend, trees = None, None
     if labels.kind not in LINKS:
-        field = Field(prepared.task, replace(labels, rows=entities), snapshot, seeds, seed, settings.strict)
-        rivals = contenders(field, prepared.parts, progress)
-    found = Comparison({}, {}, {})
+        seeds, whole = examples(labels).seeds, replace(labels, rows=entities)
+        threads = settings.train.num_threads or 2
+        aggregates = new_aggregator(snapshot, prepared, settings).of(seeds, threads, progress)
+        progress("train LightGBM", 0, 1)
+        if labels.kind in BLENDED and not prepared.parts:
+            trees = fit_trees(whole, aggregates, seed=seed)
+        field = Field(prepared.task, whole, snapshot, seeds, aggregates, trees, seed, settings.strict)
+        rivals = contenders(field, prepared.parts)
+        progress("train LightGBM", 1, 1)
+    if trees is not None and settings.train.blend:
+        blend = _blend(prepared, own[1], rivals[LIGHTGBM])
+    found = Comparison({}, {}, {}, blend, None if blend is None else trees)
     for split, split_name in SPLITS.items():
         chosen = labels.split == split
-        part, own_seeds = labels.of(split), seeds.take(np.flatnonzero(chosen))
-        loader = new_loader(snapshot, prepared, settings, split)
-        own, _ = loader.score(network, prepared.objective, own_seeds, progress)
+        part = labels.of(split)
         theirs = {name: _take(scores, chosen) for name, scores in rivals.items()}
-        if loader.items is not None:
+        if labels.kind in LINKS:
+            loader = new_loader(snapshot, prepared, settings, split)
+            assert loader.items is not None
             rules = link_heuristics(loader.items, loader.items.length_us)
-            theirs = {name: rule(own_seeds) for name, rule in rules.items()}
+            theirs = {name: rule(examples(part).seeds) for name, rule in rules.items()}
+        scores = own[split]
+        if blend is not None:
+            theirs = {NETWORK: scores, **theirs}
+            scores = blend.scores(labels.kind, _plain(scores), _plain(theirs[LIGHTGBM]))
         rows, target = entities[chosen], _target(prepared, part)
         step = f"compare on the {split_name} period"
         progress(step, 0, 1 + len(theirs))
-        measured = prepared.judge.measure(target, own, rows)
+        measured = prepared.judge.measure(target, scores, rows)
         found.metrics[split_name] = measured.intervals()
-        for done, (baseline, scores) in enumerate(theirs.items(), start=1):
+        for done, (baseline, rival_scores) in enumerate(theirs.items(), start=1):
             progress(step, done, 1 + len(theirs))
-            rival = prepared.judge.measure(target, scores, rows)
+            rival = prepared.judge.measure(target, rival_scores, rows)
             found.baselines.setdefault(baseline, {})[split_name] = rival.intervals()
             found.margins.setdefault(baseline, {})[split_name] = measured.margins(rival)
         progress(step, 1 + len(theirs), 1 + len(theirs))
     return found
+
+
+def _entities(snapshot: Snapshot, labels: Labels) -> NDArray[np.int64]:
+    """[n] rows that tell entities apart: what has versions is one, whichever of them a label is of."""
+    versions = snapshot.tables[labels.entity].versions
+    return labels.rows if versions is None else versions.forward[labels.rows].astype(np.int64)
+
+
+def _network_scores(
+    snapshot: Snapshot,
+    prepared: Prepared,
+    network: Network | LinkNetwork,
+    settings: TaskSettings,
+    progress: Progress,
+) -> dict[int, Scored]:
+    """The network's scores of each split that is judged."""
+    found = {}
+    for split in SPLITS:
+        loader = new_loader(snapshot, prepared, settings, split)
+        found[split], _ = loader.score(network, prepared.objective, examples(prepared.labels.of(split)).seeds, progress)
+    return found
+
+
+def _blend(prepared: Prepared, network: Scored, trees: Scored) -> Blend | None:
+    """Network and trees as one, with weights that fit the validation period."""
+    labels = prepared.labels
+    held = labels.split == 1
+    if not held.any() or prepared.aggregates is None:
+        return None
+    weights = fit_weights(labels.kind, labels.target[held], _plain(network), _plain(trees)[held])
+    of_network, of_trees, shift = weights.tolist()
+    return Blend(of_network, of_trees, shift, prepared.aggregates)
+
+
+def _plain(scores: Scored) -> NDArray[np.float64]:
+    assert isinstance(scores, np.ndarray)
+    return scores
 
 
 def _target(prepared: Prepared, labels: Labels) -> Any:
