@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kincast import __version__
 from kincast.graph.snapshot import Snapshot
+from kincast.model.certainty import Certainty
 from kincast.model.link import LinkNetwork
 from kincast.model.network import Network
 from kincast.model.objective import LINKS
-from kincast.model.ranked import Ranked
 from kincast.model.score import Scored
 from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
 from kincast.project import Project, TaskSettings
 from kincast.query.encode import Lists
 from kincast.query.labels import Labels
-from kincast.registry.version import Metrics, Version, VersionInfo, save_version
+from kincast.registry.version import Cohort, Metrics, Version, VersionInfo, save_version
+from kincast.train.calibrate import check_method
 from kincast.train.candidate import CandidateSource, LinkTrainer
+from kincast.train.certain import FITTED, Certain, take_scores
 from kincast.train.checkpoint import remove_checkpoint
+from kincast.train.cohort import cohort_columns, cohorts_of
 from kincast.train.contender import Field, contenders
 from kincast.train.loop import Fit, Trainer
 from kincast.train.popular import link_heuristics
@@ -49,11 +51,13 @@ SPLITS = {1: "validation", 2: "test"}
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The network and every baseline on the very same rows, as ``VersionInfo`` keeps it."""
+    """The network and every baseline on the very same rows, as ``VersionInfo`` keeps it, and what it is wrong by."""
 
     metrics: Metrics
     baselines: dict[str, Metrics]
     margins: dict[str, Metrics]
+    certainty: Certainty
+    cohorts: tuple[Cohort, ...]
 
 
 def train_task(
@@ -78,6 +82,8 @@ def train_task(
     limit_threads()
     _, settings = project.task(name)
     prepared = prepare(project, name, snapshot, progress)
+    check_method(prepared.objective, settings.train.calibration)
+    cohort_columns(prepared.task, snapshot, settings.cohorts)
     settings = settled(settings, snapshot, prepared)
     project = project.model_copy(update={"tasks": {**project.tasks, name: settings}})
     fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
@@ -92,10 +98,13 @@ def train_task(
         classes=prepared.labels.classes,
         schema=snapshot.schema,
         snapshot_id=snapshot.id,
-        settings=json.loads(settings.model_dump_json(include={"ties", "split", "model", "train"}, by_alias=True)),
+        settings=json.loads(
+            settings.model_dump_json(include={"ties", "split", "model", "train", "predict"}, by_alias=True)
+        ),
         metrics=comparison.metrics,
         baselines=comparison.baselines,
         margins=comparison.margins,
+        cohorts=comparison.cohorts,
         code_version=__version__,
         created_us=time.time_ns() // 1_000,
         best_epoch=fit.best_epoch,
@@ -106,6 +115,7 @@ def train_task(
         "spec": prepared.features.spec.as_dict(),
         "objective": prepared.objective.as_dict(),
         "epochs": fit.epochs,
+        "certainty": comparison.certainty.as_dict(),
         "history": None if prepared.history is None else prepared.history.spec.as_dict(),
         **_item_keys(snapshot, prepared),
     }
@@ -174,39 +184,42 @@ def compare(
     if labels.kind not in LINKS:
         field = Field(prepared.task, replace(labels, rows=entities), snapshot, seeds, seed, settings.strict)
         rivals = contenders(field, prepared.parts, progress)
-    found = Comparison({}, {}, {})
+    metrics: Metrics = {}
+    baselines: dict[str, Metrics] = {}
+    margins: dict[str, Metrics] = {}
+    certain = Certain(prepared, settings)
+    cohorts: list[Cohort] = []
     for split, split_name in SPLITS.items():
         chosen = labels.split == split
         part, own_seeds = labels.of(split), seeds.take(np.flatnonzero(chosen))
         loader = new_loader(snapshot, prepared, settings, split)
-        own, _ = loader.score(network, prepared.objective, own_seeds, progress)
-        theirs = {name: _take(scores, chosen) for name, scores in rivals.items()}
+        raw, spreads, _ = loader.answer(network, prepared.objective, own_seeds, progress)
+        theirs = {name: take_scores(scores, chosen) for name, scores in rivals.items()}
         if loader.items is not None:
             rules = link_heuristics(loader.items, loader.items.length_us)
             theirs = {name: rule(own_seeds) for name, rule in rules.items()}
         rows, target = entities[chosen], _target(prepared, part)
         step = f"compare on the {split_name} period"
         progress(step, 0, 1 + len(theirs))
+        if split == FITTED:
+            certain.fit(target, raw, spreads, rows)
+        own = certain.certainty.calibrated(raw)
         measured = prepared.judge.measure(target, own, rows)
-        found.metrics[split_name] = measured.intervals()
+        metrics[split_name] = measured.intervals() | certain.measure(target, raw, spreads, rows, split)
         for done, (baseline, scores) in enumerate(theirs.items(), start=1):
             progress(step, done, 1 + len(theirs))
             rival = prepared.judge.measure(target, scores, rows)
-            found.baselines.setdefault(baseline, {})[split_name] = rival.intervals()
-            found.margins.setdefault(baseline, {})[split_name] = measured.margins(rival)
+            baselines.setdefault(baseline, {})[split_name] = rival.intervals()
+            margins.setdefault(baseline, {})[split_name] = measured.margins(rival)
         progress(step, 1 + len(theirs), 1 + len(theirs))
-    return found
+        if split != FITTED:
+            groups = cohorts_of(prepared.task, snapshot, labels, entities, settings.cohorts)
+            cohorts += certain.of_cohorts(groups, target, raw, spreads, rows)
+    return Comparison(metrics, baselines, margins, certain.certainty, tuple(cohorts))
 
 
 def _target(prepared: Prepared, labels: Labels) -> Any:
     return lists_of(labels) if prepared.parts else examples(labels).target
-
-
-def _take(scores: Scored, chosen: NDArray[np.bool_]) -> Scored:
-    """Scores of some rows."""
-    if isinstance(scores, Ranked):
-        return scores.take(chosen)
-    return tuple(part[chosen] for part in scores) if isinstance(scores, tuple) else scores[chosen]
 
 
 def _item_keys(snapshot: Snapshot, prepared: Prepared) -> dict[str, Any]:
