@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -267,7 +268,7 @@ def _labels(row: Floats, classes: tuple[str, ...]) -> list[str]:
 
 def _steps(edges: list[int], columns: dict[str, list[Any]], row: int) -> list[dict[str, Any]]:
     times = [format_instant(edge) for edge in edges]
-    spans = enumerate(zip(times, times[1:], strict=False))
+    spans = enumerate(pairwise(times))
     return [
         {"from": start, "until": end, **{name: values[row][step] for name, values in columns.items()}}
         for step, (start, end) in spans

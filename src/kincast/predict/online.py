@@ -214,7 +214,7 @@ class Predictor:
         )
 
     def seeds_of(self, rows: NDArray[np.int64], instants: NDArray[np.int64]) -> Seeds:
-        """Rows [n] of the entity table, each as of its instant [n] and seeing what the version's settings let it see."""
+        """Rows [n] of the entity table, each as of its instant [n], seeing what the settings let it see."""
         visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
         return Seeds(self.task.entity, rows, instants, visible)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -100,7 +101,7 @@ def _coded(values: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
 def _quarters(values: NDArray[np.float64], null: NDArray[np.bool_]) -> tuple[NDArray[np.int64], list[str]]:
     edges = np.unique(np.quantile(values[~null], [0, 0.25, 0.5, 0.75, 1]))
     codes = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
-    return codes, [f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False)] or [f"{edges[0]:g}"]
+    return codes, [f"{low:g} to {high:g}" for low, high in pairwise(edges)] or [f"{edges[0]:g}"]
 
 
 def _spans(instants: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:

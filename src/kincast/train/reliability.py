@@ -88,8 +88,10 @@ def _held(target: Floats, bounds: Bounds) -> Weighted:
 
 
 def _size(target: Floats, bounds: Bounds) -> Weighted:
-    """Mean width of intervals, in the target's unit, or number of classes."""
+    """Mean width of intervals, in the target's unit, or number of classes; NaN where one is infinite."""
     if isinstance(bounds, tuple):
+        if not all(np.isfinite(end).all() for end in bounds):
+            return lambda weights: float("nan")
         return _of_known(np.where(np.isnan(target), np.nan, bounds[1] - bounds[0]))
     assert bounds is not None
     return _of_known(bounds.sum(axis=1).astype(np.float64))

@@ -161,8 +161,8 @@ def calibration(bins: Sequence[Bin], before: Sequence[Bin] = ()) -> Markup:
     parts = [*_grid(marked, scale), *_below([(scale(t), text) for t, text in _labelled(marked)])]
     drawn = [(name, [(b.score, 1 - b.share) for b in part]) for name, part in (("before", before), ("line", bins))]
     parts.append(_lines(("diagonal", [(0.0, 1.0), (1.0, 0.0)]), *drawn))
-    for b in before:
-        parts.append(element("circle", class_="dot before", cx=percent(b.score), cy=percent(1 - b.share), r=3.5))
+    faint = [(percent(b.score), percent(1 - b.share)) for b in before]
+    parts += [element("circle", class_="dot before", cx=x, cy=y, r=3.5) for x, y in faint]
     for b in bins:
         x = percent(b.score)
         parts.append(element("line", class_="whisker model", x1=x, x2=x, y1=percent(1 - b.low), y2=percent(1 - b.high)))
