@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_SHOWN_CLASSES = 4  # with more, their scores are in the file but not on the screen
 
 
-def predict(
+def predict(  # over budget: an argument for each option
     task: TaskArgument = None,
     as_of: AsOfOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Parquet or CSV file.")] = None,

@@ -82,8 +82,7 @@ def train_task(
     limit_threads()
     _, settings = project.task(name)
     prepared = prepare(project, name, snapshot, progress)
-    check_method(prepared.objective, settings.train.calibration)
-    cohort_columns(prepared.task, snapshot, settings.cohorts)
+    _check(snapshot, prepared, settings)
     settings = settled(settings, snapshot, prepared)
     project = project.model_copy(update={"tasks": {**project.tasks, name: settings}})
     fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
@@ -111,14 +110,7 @@ def train_task(
         published={n: dict(values) for n, values in settings.published.items()},
         decides=prepared.judge.decides,
     )
-    features = {
-        "spec": prepared.features.spec.as_dict(),
-        "objective": prepared.objective.as_dict(),
-        "epochs": fit.epochs,
-        "certainty": comparison.certainty.as_dict(),
-        "history": None if prepared.history is None else prepared.history.spec.as_dict(),
-        **_item_keys(snapshot, prepared),
-    }
+    features = _features(snapshot, prepared, fit, comparison)
     weights = {n: tensor.numpy() for n, tensor in fit.weights.items()}
     version = save_version(project.versions, info, weights, features)
     remove_checkpoint(run_folder(project, name))
@@ -218,8 +210,26 @@ def compare(
     return Comparison(metrics, baselines, margins, certain.certainty, tuple(cohorts))
 
 
+def _check(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) -> None:
+    """Refuse before training what could not be done after it."""
+    check_method(prepared.objective, settings.train.calibration)
+    cohort_columns(prepared.task, snapshot, settings.cohorts)
+
+
 def _target(prepared: Prepared, labels: Labels) -> Any:
     return lists_of(labels) if prepared.parts else examples(labels).target
+
+
+def _features(snapshot: Snapshot, prepared: Prepared, fit: Fit, comparison: Comparison) -> dict[str, Any]:
+    """What was fitted beside the weights, as plain JSON values."""
+    return {
+        "spec": prepared.features.spec.as_dict(),
+        "objective": prepared.objective.as_dict(),
+        "epochs": fit.epochs,
+        "certainty": comparison.certainty.as_dict(),
+        "history": None if prepared.history is None else prepared.history.spec.as_dict(),
+        **_item_keys(snapshot, prepared),
+    }
 
 
 def _item_keys(snapshot: Snapshot, prepared: Prepared) -> dict[str, Any]:
