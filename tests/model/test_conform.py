@@ -136,6 +136,8 @@ def test_losses_of_distributions_say_how_uncertain_they_are() -> None:
     assert crossed.below == pytest.approx([2.0, 0.02])
     assert crossed.above == pytest.approx([10.0, 6.0])
     assert Objective(REGRESSION, 1).spread(torch.zeros(1, 1)) is None
+    tailed = spread_of("mae", [[0.0], [float(np.log1p(20))]], transform="log", unit=5.0)
+    assert tailed.above == pytest.approx([5.0, 25.0])
 
 
 def test_a_share_beyond_what_can_be_promised_is_refused() -> None:

@@ -149,16 +149,20 @@ class Objective:
 
     @property
     def is_logarithmic(self) -> bool:
-        """True where values are uncertain on the logarithmic scale: what is learnt there, but for counts."""
-        return self.transform == "log" and self.loss_name != "negative_binomial"
+        """True where spreads are those of logarithms: of losses that learn them there."""
+        return self.transform == "log" and self.loss_name in ("log_normal", "multi_quantile")
 
     def spread(self, outputs: Tensor) -> Spread | None:
-        """How uncertain the losses of whole distributions and of several quantiles say each value is.
+        """How uncertain each value is: as losses of whole distributions and of several quantiles say.
 
-        On the scale that ``is_logarithmic`` names; None where the loss says nothing of it.
+        On the scale that ``is_logarithmic`` names. Of other losses, the value itself and one unit where the target has
+        a long tail, since errors grow with it, but not from nothing; None where it has none.
         """
-        if self.kind not in VALUES or self.width == 1:
+        if self.kind not in VALUES or (self.width == 1 and self.transform == "none"):
             return None
+        if self.width == 1:
+            size = np.abs(self.scores(outputs)) + self.unit
+            return Spread(size, size)
         parts = outputs.detach().double().cpu().reshape(len(outputs), -1, self.width)  # [n, steps, width]
         if self.loss_name == "multi_quantile":
             values, least = parts.numpy() * self.scale, 0.01 * self.scale
