@@ -40,6 +40,7 @@ COMMANDS = {
     "kills-live": ("kills_live.py", "--kills", "1000"),
     "kills-ingest": ("kills_ingest.py", "--kills", "1000", "--longest", "1.5", "--every", "20"),
     "disk": ("kills.py", "disk"),
+    "calibration": ("calibration.py",),
     "f1": ("f1/run.py",),
 }
 """Name → script and its arguments."""

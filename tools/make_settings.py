@@ -17,6 +17,7 @@ from kincast.project import (
     FeatureSettings,
     LiveSettings,
     ModelSettings,
+    PredictSettings,
     Project,
     SamplingSettings,
     Settings,
@@ -35,6 +36,7 @@ BLOCKS: tuple[tuple[str, type[Settings]], ...] = (
     ("tasks.NAME.model", ModelSettings),
     ("tasks.NAME.model.sampling", SamplingSettings),
     ("tasks.NAME.train", TrainSettings),
+    ("tasks.NAME.predict", PredictSettings),
 )
 HEAD = """\
 # Settings

@@ -1,4 +1,5 @@
 """Project: the file ``kincast.yaml`` as frozen, checked settings, and the paths that follow from it."""
+# over budget: every setting of one file
 
 from __future__ import annotations
 
@@ -288,6 +289,8 @@ class TrainSettings(Settings):
         num_negatives: drawn for each row by ``uniform`` and ``popularity``.
         seed: of every random draw.
         num_threads: loader threads; None picks by the machine.
+        calibration: of probabilities, on the validation period: ``temperature``, ``isotonic`` or ``none``; ``auto``
+            takes what helps rows it was not fitted on.
     """
 
     max_epochs: int = Field(12, ge=1)
@@ -306,6 +309,17 @@ class TrainSettings(Settings):
     num_negatives: int = Field(64, ge=1, le=10_000)
     seed: int = Field(0, ge=0, lt=2**31)
     num_threads: int | None = Field(None, ge=1, le=1024)
+    calibration: Literal["auto", "temperature", "isotonic", "none"] = "auto"
+
+
+class PredictSettings(Settings):
+    """What predictions say.
+
+    Attributes:
+        coverage: share of intervals and sets that are to hold the truth, such as 0.9; predictions have none without.
+    """
+
+    coverage: Share | None = None
 
 
 class TaskSettings(Settings):
@@ -316,6 +330,8 @@ class TaskSettings(Settings):
         labels: Parquet or CSV file with the entity's key columns, ``as_of``, ``target`` and ``split``
             (train, validation, test), used instead of computing labels; the query still says what they mean.
         ties: whether a prediction sees facts at its very instant: ``visible`` does, ``strict`` sees earlier ones only.
+        predict: what predictions say.
+        cohorts: columns of the entity's table, as ``customers.country``, by which the test metrics are shown apart.
         published: metrics published by others, name → metric → text, printed beside ours and marked as quoted.
     """
 
@@ -325,6 +341,8 @@ class TaskSettings(Settings):
     split: SplitSettings = Field(default_factory=SplitSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
+    predict: PredictSettings = Field(default_factory=PredictSettings)
+    cohorts: tuple[str, ...] = ()
     published: dict[str, dict[str, Text | float]] = Field(default_factory=dict)
 
     @property

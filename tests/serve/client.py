@@ -45,7 +45,7 @@ class FakeBackend:
             raise KeyNotFoundError(f"{len(missing)} of {len(keys)} keys have no row", keys=missing)
         return np.array([int(key[0]) if isinstance(key, tuple) else int(key) for key in keys]) / 1000
 
-    def predict(self, keys: Sequence[Any], as_of_us: int | None = None) -> Any:
+    def predict(self, keys: Sequence[Any], as_of_us: int | None = None, coverage: float | None = None) -> Any:
         scores = self.numbers(keys, as_of_us)
         if self.info.kind == "multiclass_classification":
             scores = np.stack([scores, 1 - scores], axis=1)

@@ -361,6 +361,6 @@ OUTCOMES = [
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_what_is_said_of_a_row_arrives_as_it_is(outcome: dict[str, Any], backend: FakeBackend) -> None:
     answer = SimpleNamespace(as_of_us=AS_OF_US, outcomes=lambda: [outcome])
-    backend.predict = lambda keys, as_of_us=None: answer  # type: ignore[method-assign]
+    backend.predict = lambda keys, as_of_us=None, coverage=None: answer  # type: ignore[method-assign]
     (prediction,) = send(create_app(backend), "GET", "/v1/predict/17").json()["predictions"]
     assert prediction == {"key": "17", **outcome}

@@ -1,22 +1,23 @@
-"""The baseline to beat is a fair one."""
+"""The baseline to beat is a fair one, and a blend weighs it by what it is worth."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from kincast.model.aggregate import Aggregates
+from kincast.model.boost import Trees, blended
 from kincast.query.labels import Labels
 from kincast.query.task import TaskKind
 from kincast.train import boost
-from kincast.train.aggregate import Aggregates
-from kincast.train.history import History
+
+RANDOM = np.random.default_rng(0)
 
 
 def test_rare_classes_do_not_break_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boost, "MAX_ROUNDS", 5)
-    random = np.random.default_rng(0)
     n, num_classes = 9_000, 30
-    target = np.where(random.random(n) < 0.4, 1, 0)
+    target = np.where(RANDOM.random(n) < 0.4, 1, 0)
     target[: 2 * (num_classes - 2)] = np.repeat(np.arange(2, num_classes), 2)  # two training rows of each rare class
     labels = Labels(
         "t",
@@ -27,10 +28,8 @@ def test_rare_classes_do_not_break_the_baseline(monkeypatch: pytest.MonkeyPatch)
         np.repeat([0, 1, 2], [7_000, 1_000, 1_000]).astype(np.int8),
         tuple(map(str, range(num_classes))),
     )
-    nothing = np.full(n, np.nan)
-    history = History(nothing, nothing, np.zeros(n, np.int64), np.zeros((n, num_classes)))
-    noise = Aggregates(("a", "b", "c"), random.normal(0, 1, (n, 3)), ())
-    scores = boost.boosted_scores(labels, noise, history, seed=0)
+    noise = Aggregates(("a", "b", "c"), RANDOM.normal(0, 1, (n, 3)).astype(np.float32), ())
+    scores = boost.fit_trees(labels, noise, seed=0).score(noise.values)
     test = labels.split == 2
     # Of pure noise nothing can be learnt but the shares, so no row looks like one of a class that hardly ever comes.
     assert scores[test, 2:].max() < 0.1
@@ -38,16 +37,27 @@ def test_rare_classes_do_not_break_the_baseline(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_one_training_row_is_enough_for_a_baseline() -> None:
-    labels = Labels(
-        "t",
-        TaskKind.REGRESSION,
-        np.arange(3),
-        np.arange(3),
-        np.array([1.0, 2.0, 3.0]),
-        np.array([0, 1, 2], np.int8),
-        (),
-    )
-    nothing = np.full(3, np.nan)
-    history = History(nothing, nothing, np.zeros(3, np.int64), np.zeros((3, 0)))
-    scores = boost.boosted_scores(labels, Aggregates(("a",), np.arange(3.0)[:, None], ()), history, seed=0)
-    assert scores.tolist() == [1.0, 1.0, 1.0]
+    split, target = np.array([0, 1, 2], np.int8), np.array([1.0, 2.0, 3.0])
+    labels = Labels("t", TaskKind.REGRESSION, np.arange(3), np.arange(3), target, split, ())
+    values = np.arange(3, dtype=np.float32)[:, None]
+    trees = boost.fit_trees(labels, Aggregates(("a",), values, ()), seed=0)
+    assert trees.score(values).tolist() == [1.0, 1.0, 1.0]
+    np.testing.assert_array_equal(Trees(trees.kind, trees.texts).score(values), trees.score(values))
+
+
+@pytest.mark.parametrize("kind", [TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.REGRESSION])
+def test_what_knows_more_weighs_more(kind: TaskKind) -> None:
+    truth = RANDOM.random(2_000)
+    if kind is TaskKind.REGRESSION:
+        target, good, bad = truth, truth + RANDOM.normal(0, 0.05, 2_000), RANDOM.random(2_000)
+    else:
+        target = (RANDOM.random(2_000) < truth).astype(np.float64)
+        good, bad = truth, RANDOM.uniform(0.3, 0.7, 2_000)
+        if kind is TaskKind.MULTICLASS:
+            good, bad = np.column_stack([1 - good, good]), np.column_stack([1 - bad, bad])
+    weights = boost.fit_weights(kind, target, bad, good)
+    assert weights[0] < 0.25
+    assert weights[1] > 0.75
+    mixed = blended(kind, weights, bad, good)
+    assert mixed.shape == good.shape
+    assert np.abs(mixed - good).mean() < 0.05

@@ -41,6 +41,7 @@ def version(ours: float = 0.8, theirs: float = 0.7, spread: float = 0.01) -> dic
         "baselines": {"LightGBM": {"test": {"auroc": triple(theirs)}}, "worse": {"test": {"auroc": triple(0.5)}}},
         "margins": {"LightGBM": {"test": {"auroc": triple(ours - theirs)}}},
         "published": {"Paper": {"auroc": ".71 ± .02"}},
+        "cohorts": [],
     }
 
 
@@ -199,3 +200,23 @@ def test_unmeasured_metrics_show_a_dash() -> None:
     assert found is not None
     assert found.rows[0][2][0] == ("–", "")
     assert "nothing to compare" in found.sentence
+
+
+def test_what_it_is_sure_of_is_shown_before_and_after() -> None:
+    found = version()
+    reliability = {"ece": [0.02, 0.01, 0.03], "ece uncalibrated": [0.2, 0.1, 0.3], "coverage at 90 %": [0.87, 0.8, 0.9]}
+    found["metrics"]["test"] |= reliability
+    triples = {"NL": (40, 0.6), "<b>few</b>": (3, 0.1), "DE": (90, 0.7)}
+    found["cohorts"] = [
+        {"by": "people.country", "name": name, "rows": rows, "metrics": {"auroc": [value] * 3}}
+        for name, (rows, value) in triples.items()
+    ]
+    target, scores = np.tile([0.0, 1.0], 50), np.linspace(0, 1, 100)
+    task = TaskPage("t", QUERY, version=found, target=target, scores=scores, uncalibrated=scores**3)
+    text = render_report(replace(page(), tasks=[replace(task, calibration="temperature")]))
+    assert "The worst by AUROC: people.country, NL." in text
+    assert "&lt;b&gt;few&lt;/b&gt;" in text
+    assert "coverage at 90 %" in text
+    assert "calibrated: temperature" in text
+    assert 'class="dot before"' in text
+    assert 'class="dot before"' not in render_report(replace(page(), tasks=[replace(task, calibration="none")]))

@@ -28,6 +28,7 @@ def evaluate(
     name, _ = workspace.project.task(task)
     info = workspace.version(name, version).info
     show_metrics(console, info, "test")
+    show_certainty(console, info)
     console.result(info.as_dict())
 
 
@@ -55,6 +56,41 @@ def show_metrics(console: Console, info: VersionInfo, split: str) -> None:
         rows.append((f"{name} (quoted)", *(str(quoted.get(metric, "–")) for metric in metrics), ""))
     title = f"{info.task}, {split} period, with 95 % intervals; leads are paired, row by row"
     console.table((info.task, *metrics, "the model's lead"), rows, title=title)
+
+
+def show_certainty(console: Console, info: VersionInfo) -> None:
+    """Print what probabilities and intervals of the test period are worth, and how each cohort fares.
+
+    Args:
+        console: where to.
+        info: the version.
+    """
+    from kincast.query.task import TaskKind
+    from kincast.train.metric import SMALL, headline, worst_of
+    from kincast.train.reliability import UNCALIBRATED
+
+    measured = info.metrics.get("test", {})
+    rows = [
+        (name, _cell(measured[before]), _cell(value))
+        for name, value in measured.items()
+        if (before := f"{name} {UNCALIBRATED}") in measured
+    ]
+    if rows:
+        console.table(("probabilities", "as scored", "calibrated"), rows)
+    for name, value in measured.items():
+        if " at " in name and "step" not in name:
+            console.say(f"{name}: {_cell(value)}")
+    if not info.cohorts:
+        return
+    metric = headline(TaskKind(info.kind), info.decides, info.cohorts[0].metrics)[0]
+    cells = [
+        (c.by, c.name, f"{c.rows:,}{' (few)' if c.rows < SMALL else ''}", _cell(c.metrics[metric]))
+        for c in info.cohorts
+    ]
+    console.table(("cohort", "", "rows", metric), cells)
+    worst = worst_of(info.cohorts, metric)
+    if worst is not None:
+        console.say(f"worst cohort: {worst.by}, {worst.name}, {metric} {_cell(worst.metrics[metric])}")
 
 
 def _rank(measured: Mapping[str, Interval], metrics: Sequence[str], sign: int) -> tuple[bool, float]:

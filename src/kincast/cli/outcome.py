@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,28 +15,48 @@ if TYPE_CHECKING:
     from kincast.query.task import Task
     from kincast.registry.version import Version
 
+    Floats = NDArray[np.float64]
 
-def outcome_of(workspace: Workspace, version: Version) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Targets [n] and scores [n] of the test rows of a binary task, on the snapshot the version was trained on.
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The test rows of one class target.
+
+    Attributes:
+        happened: [n] 1 where the positive class, or of several the likeliest, came true.
+        scores: [n] its probability.
+        uncalibrated: [n] the same before calibration.
+    """
+
+    happened: Floats
+    scores: Floats
+    uncalibrated: Floats
+
+
+def outcome_of(workspace: Workspace, version: Version) -> Outcome:
+    """The test rows of a binary or multiclass task, on the snapshot the version was trained on.
 
     Raises:
         SnapshotError: that snapshot is gone or damaged.
     """
-    import torch
+    import numpy as np
 
-    from kincast.model.score import numbers_of
     from kincast.predict.online import Predictor
     from kincast.sample.batch import Seeds
 
     project = workspace.project
     snapshot = workspace.snapshot(version.info.snapshot_id)
     predictor = Predictor.load(version, snapshot, project.work / "features", readahead=project.features.readahead)
-    labels = labels_of(workspace, version, predictor.task, snapshot)
-    test = labels.of(2)
+    test = labels_of(workspace, version, predictor.task, snapshot).of(2)
     seeds = Seeds(test.entity, test.rows, test.as_of_us, test.visible_us)
-    with torch.inference_mode():
-        scores, _ = predictor.loader.score(predictor.network, predictor.objective, seeds)
-    return test.target, numbers_of(scores)[:, 0]
+    raw = predictor.raw_scores(seeds)[0]
+    scores = predictor.certainty.calibrated(raw)
+    assert isinstance(raw, np.ndarray)
+    assert isinstance(scores, np.ndarray)
+    if raw.ndim == 1:
+        return Outcome(test.target, scores, raw)
+    happened = (scores.argmax(axis=1) == test.target).astype(np.float64)
+    return Outcome(happened, scores.max(axis=1), raw[np.arange(len(raw)), scores.argmax(axis=1)])
 
 
 def labels_of(workspace: Workspace, version: Version, task: Task, snapshot: Snapshot) -> Labels:

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 MAX_SHOWN_CLASSES = 4  # with more, their scores are in the file but not on the screen
 
 
-def predict(
+def predict(  # over budget: an argument for each option
     task: TaskArgument = None,
     as_of: AsOfOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Parquet or CSV file.")] = None,
     to_source: Annotated[str | None, typer.Option(metavar="TABLE", help="Write this table of the database.")] = None,
+    coverage: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Intervals or sets that hold the truth so often, as 0.9.")
+    ] = None,
     version: VersionOption = None,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,
@@ -47,7 +50,9 @@ def predict(
     found = workspace.version(name, version)
     snapshot = workspace.snapshot()
     with workspace.timed(f"predict {name}"), console.progress() as progress:
-        result = predict_all(workspace.project, found, snapshot=snapshot, as_of_us=as_of_us, progress=progress)
+        result = predict_all(
+            workspace.project, found, snapshot=snapshot, as_of_us=as_of_us, coverage=coverage, progress=progress
+        )
     rows = result.predictions.as_table()
     publish_result(workspace.project.store, name, found.info.id, snapshot.id, result)
     if output is not None:

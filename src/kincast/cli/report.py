@@ -70,6 +70,8 @@ def collect(workspace: Workspace) -> Any:
 
 
 def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) -> TaskPage:
+    import contextlib
+
     from kincast.cli.outcome import outcome_of
     from kincast.clock import format_instant
     from kincast.errors import KincastError, VersionError
@@ -81,13 +83,12 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
         version = workspace.version(name)
     except VersionError:
         return TaskPage(name, query, explanation=explanation, gate=gate, audit=audit)
-    target = scores = None
-    kind = TaskKind(version.info.kind)
-    if kind is TaskKind.BINARY and len(version.info.decides) <= 1:
-        try:
-            target, scores = outcome_of(workspace, version)
-        except KincastError:  # the training snapshot is gone: the page does without these two drawings
-            target = scores = None
+    outcome = None
+    kinds = (TaskKind.BINARY, TaskKind.MULTICLASS)
+    if TaskKind(version.info.kind) in kinds and len(version.info.decides) <= 1:
+        with contextlib.suppress(KincastError):  # the training snapshot is gone: the page does without these drawings
+            outcome = outcome_of(workspace, version)
+    calibrations = version.features["certainty"]["calibrations"]
     epochs = version.features.get("epochs", [])
     tuned = next((name for name in (epochs[0] if epochs else {}) if name not in ("epoch", "loss", "seconds")), "")
     entries = workspace.registry().history(name)
@@ -103,8 +104,10 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
         version=version.info.as_dict(),
         epochs=[float(epoch[tuned]) for epoch in epochs],
         tuned=tuned,
-        target=target,
-        scores=scores,
+        target=None if outcome is None else outcome.happened,
+        scores=None if outcome is None else outcome.scores,
+        uncalibrated=None if outcome is None else outcome.uncalibrated,
+        calibration=calibrations[0]["method"] if len(calibrations) == 1 else "",
         versions=versions,
         giveaway=notes.get(f"giveaway/{name}"),
         audit=audit,

@@ -33,7 +33,7 @@ def run(
     ones. A model is trained where the current snapshot has none for it; the snapshot is built where there is none.
     """
     from kincast.cli.build import build_current
-    from kincast.cli.evaluate import show_metrics
+    from kincast.cli.evaluate import show_certainty, show_metrics
     from kincast.cli.explain import explain_task
     from kincast.cli.workspace import Workspace
 
@@ -53,6 +53,7 @@ def run(
     version = _version(console, workspace, name, task)
     if task.query.mode is Mode.EVALUATE:
         show_metrics(console, version.info, "test")
+        show_certainty(console, version.info)
         console.result(version.info.as_dict())
         return
     _predict(console, workspace, version, task, as_of)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kincast.model.conform import Spread
 from kincast.model.objective import Objective
 from kincast.query.encode import Lists
 from kincast.query.task import TaskKind
@@ -77,6 +78,11 @@ class JointObjective:
         """The scores of each target."""
         split = torch.split(outputs, list(self.widths), 1)
         return tuple(part.scores(own) for part, own in zip(self.parts, split, strict=True))
+
+    def spread(self, outputs: Tensor) -> tuple[Spread | None, ...]:
+        """How uncertain each target's values are said to be."""
+        split = torch.split(outputs, list(self.widths), 1)
+        return tuple(part.spread(own) for part, own in zip(self.parts, split, strict=True))
 
 
 def read_objective(values: dict[str, Any]) -> Objective | JointObjective:

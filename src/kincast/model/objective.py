@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from kincast.errors import DataError, ProjectError
 from kincast.model import loss
+from kincast.model.conform import Spread
 from kincast.project import TrainSettings
 from kincast.query.encode import Lists
 from kincast.query.labels import Labels
@@ -143,9 +144,47 @@ class Objective:
         if self.kind is TaskKind.REGRESSION and self.width == 1:
             return np.asarray(np.clip(self._values(outputs[:, 0]).numpy(), self.low, self.high))
         parts = outputs.reshape(len(outputs), -1, self.width)  # [n, steps, width]
-        middle = int(np.argmin(np.abs(np.array(self.shares) - 0.5))) if self.loss_name == "multi_quantile" else 0
-        values: Floats = np.clip(self._values(parts[..., middle]).numpy(), self.low, self.high)
+        values: Floats = np.clip(self._values(parts[..., self._middle]).numpy(), self.low, self.high)
         return np.asarray(values[:, 0]) if self.kind is TaskKind.REGRESSION else values
+
+    @property
+    def is_logarithmic(self) -> bool:
+        """True where spreads are those of logarithms: of losses that learn them there."""
+        return self.transform == "log" and self.loss_name in ("log_normal", "multi_quantile")
+
+    def spread(self, outputs: Tensor) -> Spread | None:
+        """How uncertain each value is: as losses of whole distributions and of several quantiles say.
+
+        On the scale that ``is_logarithmic`` names. Of other losses, the value itself and one unit where the target has
+        a long tail, since errors grow with it, but not from nothing; None where it has none.
+        """
+        if self.kind not in VALUES or (self.width == 1 and self.transform == "none"):
+            return None
+        if self.width == 1:
+            size = np.abs(self.scores(outputs)) + self.unit
+            return Spread(size, size)
+        parts = outputs.detach().double().cpu().reshape(len(outputs), -1, self.width)  # [n, steps, width]
+        if self.loss_name == "multi_quantile":
+            values, least = parts.numpy() * self.scale, 0.01 * self.scale
+            middle = values[..., [self._middle]]
+            below = np.maximum(middle - values.min(axis=2, keepdims=True), least)
+            above = np.maximum(values.max(axis=2, keepdims=True) - middle, least)
+        else:
+            deviation = functional.softplus(parts[..., 1:]) + _SPREAD
+            if self.loss_name == "negative_binomial":
+                mean = self._values(parts[..., :1]).clamp(min=_SPREAD)
+                deviation = (mean + mean**2 / deviation).sqrt()
+            else:
+                deviation = deviation * self.scale
+            below = above = deviation.numpy()
+        if self.kind is TaskKind.REGRESSION:
+            return Spread(below[:, 0, 0], above[:, 0, 0])
+        return Spread(below[..., 0], above[..., 0])
+
+    @property
+    def _middle(self) -> int:
+        """Place of the output that is the predicted value."""
+        return int(np.argmin(np.abs(np.array(self.shares) - 0.5))) if self.loss_name == "multi_quantile" else 0
 
     def _binary(self, logits: Tensor, target: Tensor) -> Tensor:
         return (loss.focal if self.loss_name == "focal" else loss.binary_cross_entropy)(logits, target)

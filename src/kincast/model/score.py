@@ -13,6 +13,7 @@ from kincast.feature.live import LiveFeatures
 from kincast.feature.store import FeatureStore
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
+from kincast.model.conform import Spread
 from kincast.model.history import HISTORY_TABLE, HistoryGraph, LabelHistory
 from kincast.model.inputs import Inputs, make_inputs
 from kincast.model.item import Items
@@ -34,6 +35,8 @@ from kincast.sample.strategy import plan_of
 SCORE_BATCH = 1024
 Scored = NDArray[np.float64] | tuple[NDArray[np.float64], ...] | Ranked
 """Scores of one target, of each of several, or the best items."""
+Spreads = tuple[Spread | None, ...]
+"""How uncertain a model says the values of each target are."""
 
 
 class InputLoader:
@@ -101,18 +104,31 @@ class InputLoader:
         seeds: Seeds,
         progress: Progress = silent,
     ) -> tuple[Scored, NDArray[np.float32]]:
-        """Scores and embeddings of all seeds.
+        """Scores and embeddings of all seeds; as ``answer`` without the spreads."""
+        scores, _, embeddings = self.answer(network, objective, seeds, progress)
+        return scores, embeddings
+
+    def answer(
+        self,
+        network: Network | LinkNetwork,
+        objective: Objective | JointObjective,
+        seeds: Seeds,
+        progress: Progress = silent,
+    ) -> tuple[Scored, Spreads, NDArray[np.float32]]:
+        """Scores, spreads and embeddings of all seeds.
 
         Returns:
             scores as ``Objective.scores`` gives them, one for each of several targets, or the best items of each
-            seed; and embeddings [n, channels].
+            seed; how uncertain the model says they are, one for each target; and embeddings [n, channels].
         """
         network.eval()
         if isinstance(network, LinkNetwork):
             assert self.items is not None
             batches = self.batches(seeds, SCORE_BATCH)
-            return retrieve(network, self.items, seeds, batches, lambda done: progress("score", done, len(seeds)))
-        outputs, embeddings, done = [], [], 0
+            found = retrieve(network, self.items, seeds, batches, lambda done: progress("score", done, len(seeds)))
+            return found[0], (None,), found[1]
+        outputs, done = [torch.zeros(0, objective.num_outputs)], 0
+        embeddings = [np.zeros((0, self.settings.channels), np.float32)]
         with torch.inference_mode():
             for inputs in self.batches(seeds, SCORE_BATCH):
                 result = network(inputs)
@@ -120,10 +136,10 @@ class InputLoader:
                 embeddings.append(result.embeddings.numpy())
                 done += inputs.num_seeds
                 progress("score", done, len(seeds))
-        if not outputs:
-            width = self.settings.channels
-            return objective.scores(torch.zeros(0, objective.num_outputs)), np.zeros((0, width), np.float32)
-        return objective.scores(torch.cat(outputs)), np.concatenate(embeddings)
+        whole = torch.cat(outputs)
+        spread = objective.spread(whole)
+        spreads = spread if isinstance(spread, tuple) else (spread,)
+        return objective.scores(whole), spreads, np.concatenate(embeddings)
 
     def over(self, snapshot: Snapshot | LiveSnapshot, features: FeatureStore | LiveFeatures) -> InputLoader:
         """The same plan over other rows."""

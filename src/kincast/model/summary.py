@@ -66,7 +66,7 @@ def summarise(offsets, ages, behind, values, rows_out, out):  # type: ignore[no-
         out[i] = np.nan
         for j in range(start, stop):
             for c in range(num_columns):
-                value = values[j, c]
+                value = np.float64(values[j, c])
                 if np.isnan(value):
                     continue
                 known[c] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kincast.clock import format_instant
+from kincast.model.certainty import Bounds
 from kincast.model.objective import LINKS
 from kincast.model.ranked import Ranked, rank
 from kincast.model.score import Scored
@@ -51,6 +53,7 @@ class Predictions:
         item_keys: key columns of all ranked items, those of one row behind those of another; None unless links are
             predicted.
         parts: the targets of a query of several.
+        bounds: intervals of values and sets of classes, for each target; empty where none are asked for.
     """
 
     keys: pa.Table
@@ -63,6 +66,7 @@ class Predictions:
     edges_us: NDArray[np.int64] | None = None
     item_keys: pa.Table | None = None
     parts: tuple[Part, ...] = ()
+    bounds: tuple[Bounds, ...] = ()
 
     def __len__(self) -> int:
         return int(self.keys.num_rows)
@@ -73,19 +77,21 @@ class Predictions:
         ``score``; ``value``; ``class`` and one ``score_<class>`` each; ``labels`` and one ``score_<label>`` each; a
         row for each ``step`` with ``from``, ``until`` and ``value``; a row for each ``rank`` with ``label`` or the
         item's key columns (``item_<column>`` where the entity has a column of that name) and ``score``; of several
-        targets the columns of each behind its text, such as ``COUNT(orders.*, 0, 30, days) > 0: score``.
+        targets the columns of each behind its text, such as ``COUNT(orders.*, 0, 30, days) > 0: score``. Where a
+        coverage was asked for, ``low`` and ``high`` follow a value, null where they are infinite, and ``classes``,
+        those not ruled out, a class.
         """
         table = self._with_as_of(np.arange(len(self)))
         if self.parts:
-            for part, scores in zip(self.parts, self._each(), strict=True):
-                for name, column in _columns(part.kind, scores, part.classes).items():
+            for part, scores, bounds in zip(self.parts, self._each(), self._bounds(), strict=True):
+                for name, column in _columns(part.kind, scores, part.classes, bounds).items():
                     table = table.append_column(f"{part.name}: {name}", column)
             return table
         if self.kind is TaskKind.FORECASTING:
             return self._steps()
         if self.kind is TaskKind.RANKING or self.kind in LINKS:
             return self._ranks()
-        for name, column in _columns(self.kind, self._one(), self.classes).items():
+        for name, column in _columns(self.kind, self._one(), self.classes, self._bounds()[0]).items():
             table = table.append_column(name, column)
         return table
 
@@ -105,16 +111,18 @@ class Predictions:
     def outcomes(self) -> list[dict[str, Any]]:
         """What is said of each row, as plain JSON values."""
         if self.parts:
-            each = [_outcomes(p.kind, s, p.classes) for p, s in zip(self.parts, self._each(), strict=True)]
+            found = zip(self.parts, self._each(), self._bounds(), strict=True)
+            each = [_outcomes(part.kind, scores, part.classes, bounds) for part, scores, bounds in found]
             names = [part.name for part in self.parts]
             return [{"targets": dict(zip(names, row, strict=True))} for row in zip(*each, strict=True)]
         if self.kind is TaskKind.FORECASTING:
             assert self.edges_us is not None
-            rows = zip(self.edges_us.tolist(), self._one().tolist(), strict=True)
-            return [{"steps": _steps(edges, values)} for edges, values in rows]
+            ends = _ends(self._bounds()[0])
+            columns = {"value": self._one().tolist()} | {name: _nulls(end) for name, end in ends.items()}
+            return [{"steps": _steps(edges, columns, row)} for row, edges in enumerate(self.edges_us.tolist())]
         if self.kind is TaskKind.RANKING or self.kind in LINKS:
             return self._ranked_outcomes()
-        return _outcomes(self.kind, self._one(), self.classes)
+        return _outcomes(self.kind, self._one(), self.classes, self._bounds()[0])
 
     def numbers(self) -> dict[str, Floats]:
         """Name → [n] a number for each row, to be watched: scores and values, of ranked lists the best score.
@@ -139,6 +147,9 @@ class Predictions:
         assert isinstance(self.scores, tuple)
         return self.scores
 
+    def _bounds(self) -> tuple[Bounds, ...]:
+        return self.bounds or (None,) * max(len(self.parts), 1)
+
     def _ranked(self) -> Ranked:
         return self.scores if isinstance(self.scores, Ranked) else rank(self._one(), self.top)
 
@@ -158,7 +169,10 @@ class Predictions:
         table = table.append_column("step", pa.array(np.tile(np.arange(1, values.shape[1] + 1), len(values))))
         table = table.append_column("from", _times(self.edges_us[:, :-1].ravel()))
         table = table.append_column("until", _times(self.edges_us[:, 1:].ravel()))
-        return table.append_column("value", pa.array(values.ravel()))
+        table = table.append_column("value", pa.array(values.ravel()))
+        for name, end in _ends(self._bounds()[0]).items():
+            table = table.append_column(name, _finite(end.ravel()))
+        return table
 
     def _ranks(self) -> pa.Table:
         ranked = self._ranked()
@@ -188,31 +202,57 @@ class Predictions:
         return rows
 
 
-def _columns(kind: TaskKind, scores: Floats, classes: tuple[str, ...]) -> dict[str, pa.Array]:
+def _columns(kind: TaskKind, scores: Floats, classes: tuple[str, ...], bounds: Bounds) -> dict[str, pa.Array]:
     """The columns of a target of one value, class or set of labels."""
     if kind is TaskKind.BINARY:
         return {"score": pa.array(scores)}
     if kind is TaskKind.REGRESSION:
-        return {"value": pa.array(scores)}
+        return {"value": pa.array(scores)} | {name: _finite(end) for name, end in _ends(bounds).items()}
     if kind is TaskKind.MULTILABEL:
         found = {"labels": pa.array([_labels(row, classes) for row in scores], pa.list_(pa.string()))}
     else:
         best = scores.argmax(axis=1) if len(scores) else np.zeros(0, np.int64)
         found = {"class": pa.array([classes[code] for code in best], pa.string())}
+        if isinstance(bounds, np.ndarray):
+            found["classes"] = pa.array(_sets(bounds, scores, classes), pa.list_(pa.string()))
     return found | {f"score_{name}": pa.array(scores[:, code]) for code, name in enumerate(classes)}
 
 
-def _outcomes(kind: TaskKind, scores: Floats, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+def _outcomes(kind: TaskKind, scores: Floats, classes: tuple[str, ...], bounds: Bounds) -> list[dict[str, Any]]:
     """The same as plain JSON values."""
     if kind is TaskKind.BINARY:
         return [{"score": score} for score in scores.tolist()]
     if kind is TaskKind.REGRESSION:
-        return [{"value": value} for value in scores.tolist()]
+        columns = {"value": scores.tolist()} | {name: _nulls(end) for name, end in _ends(bounds).items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     named = [dict(zip(classes, row, strict=True)) for row in scores.tolist()]
     if kind is TaskKind.MULTILABEL:
         return [{"labels": _labels(row, classes), "probabilities": n} for row, n in zip(scores, named, strict=True)]
     best = scores.argmax(axis=1).tolist() if len(scores) else []
-    return [{"class": classes[code], "probabilities": row} for code, row in zip(best, named, strict=True)]
+    said = [{"class": classes[code], "probabilities": row} for code, row in zip(best, named, strict=True)]
+    if not isinstance(bounds, np.ndarray):
+        return said
+    return [row | {"classes": names} for row, names in zip(said, _sets(bounds, scores, classes), strict=True)]
+
+
+def _ends(bounds: Bounds) -> dict[str, Floats]:
+    """The ends of intervals by their names; none without."""
+    return dict(zip(("low", "high"), bounds, strict=True)) if isinstance(bounds, tuple) else {}
+
+
+def _finite(end: Floats) -> pa.Array:
+    return pa.array(end, mask=~np.isfinite(end))
+
+
+def _nulls(end: Floats) -> list[Any]:
+    """The same as plain JSON values."""
+    return pa.array(end.ravel(), mask=~np.isfinite(end.ravel())).to_pylist() if end.ndim == 1 else [*map(_nulls, end)]
+
+
+def _sets(bounds: NDArray[np.bool_], scores: Floats, classes: tuple[str, ...]) -> list[list[str]]:
+    """The classes of each set, the likeliest first."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return [[classes[code] for code in ranks if inside[code]] for ranks, inside in zip(order, bounds, strict=True)]
 
 
 def _numbers(scores: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
@@ -226,10 +266,13 @@ def _labels(row: Floats, classes: tuple[str, ...]) -> list[str]:
     return [classes[code] for code in np.flatnonzero(row >= LIKELY)]
 
 
-def _steps(edges: list[int], values: list[float]) -> list[dict[str, Any]]:
+def _steps(edges: list[int], columns: dict[str, list[Any]], row: int) -> list[dict[str, Any]]:
     times = [format_instant(edge) for edge in edges]
-    steps = zip(times, times[1:], values, strict=False)
-    return [{"from": start, "until": end, "value": value} for start, end, value in steps]
+    spans = enumerate(pairwise(times))
+    return [
+        {"from": start, "until": end, **{name: values[row][step] for name, values in columns.items()}}
+        for step, (start, end) in spans
+    ]
 
 
 def _plain_keys(keys: pa.Table) -> list[Any]:

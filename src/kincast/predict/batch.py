@@ -37,6 +37,7 @@ def predict_all(
     snapshot: Snapshot,
     as_of_us: int | None = None,
     keys: Sequence[Any] | None = None,
+    coverage: float | None = None,
     progress: Progress = silent,
 ) -> BatchResult:
     """Score every row the query asks about, in the order of the snapshot, or just those keys in their order.
@@ -48,6 +49,7 @@ def predict_all(
         as_of_us: the instant; when None, the latest in the target's tables, or each row's own time for a static
             target.
         keys: scalars, or tuples for composite keys.
+        coverage: share of intervals and sets that are to hold the truth; when None, as the version's settings say.
         progress: told after each batch.
 
     Raises:
@@ -58,5 +60,4 @@ def predict_all(
     predictor = Predictor.load(version, snapshot, folder, progress, readahead=readahead)
     rows = predictor.entity_rows(as_of_us)[0] if keys is None else predictor.rows_at(keys, as_of_us)
     instants = predictor.instants_of(rows, as_of_us)
-    scores, embeddings = predictor.score_rows(rows, instants, progress)
-    return BatchResult(predictor.as_predictions(rows, instants, scores), embeddings)
+    return BatchResult(*predictor.answer_rows(rows, instants, progress, coverage))

@@ -71,9 +71,9 @@ class LivePredictor:
         """The latest instant that the facts of the target tables reach."""
         return self._now.default_as_of()
 
-    def predict(self, keys: Sequence[Any], as_of_us: int | None = None) -> Predictions:
+    def predict(self, keys: Sequence[Any], as_of_us: int | None = None, coverage: float | None = None) -> Predictions:
         """Scores of the rows with those keys; as ``Predictor.predict``."""
-        return self._now.predict(keys, as_of_us)
+        return self._now.predict(keys, as_of_us, coverage)
 
     def embed(self, keys: Sequence[Any], as_of_us: int | None = None) -> NDArray[np.float32]:
         """Embeddings [n, channels] of the rows with those keys; as ``Predictor.embed``."""

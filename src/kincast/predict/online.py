@@ -22,15 +22,16 @@ from kincast.graph.snapshot import Snapshot
 from kincast.model.aggregate import Aggregator
 from kincast.model.boost import Blend, Trees
 from kincast.model.build import build_network, items_of, past_of
+from kincast.model.certainty import Bounds, Certainty, checked_coverage
 from kincast.model.history import HistorySpec, LabelHistory, make_history
 from kincast.model.joint import JointObjective, read_objective
 from kincast.model.network import load_weights
 from kincast.model.ranked import Ranked
-from kincast.model.score import InputLoader, Scored
+from kincast.model.score import InputLoader, Scored, Spreads
 from kincast.model.threads import limit_threads
 from kincast.predict.answer import Part, Predictions
 from kincast.progress import Progress, silent
-from kincast.project import ModelSettings, SplitSettings
+from kincast.project import ModelSettings, PredictSettings, SplitSettings
 from kincast.query.compile import compile_task
 from kincast.query.labels import prediction_seeds
 from kincast.query.past import step_edges
@@ -75,6 +76,8 @@ class Predictor:
         self._trees = Trees(self.task.kind, tuple(version.features["trees"]))
         self._known: LabelHistory | None = None
         self._aggregator = self._new_aggregator(snapshot, features)
+        self.certainty = Certainty.from_dict(version.features["certainty"])
+        self.coverage = PredictSettings.model_validate(version.info.settings["predict"]).coverage
         self._lock = threading.Lock()
         self._know(self.default_as_of())
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
@@ -145,33 +148,57 @@ class Predictor:
             return np.asarray(time_us[rows], dtype=np.int64)
         return np.full(len(rows), self.default_as_of() if as_of_us is None else as_of_us, np.int64)
 
-    def predict(self, keys: Sequence[Any], as_of_us: int | None = None) -> Predictions:
+    def predict(self, keys: Sequence[Any], as_of_us: int | None = None, coverage: float | None = None) -> Predictions:
         """Scores of the rows with those keys.
 
         Args:
             keys: scalars, or tuples for composite keys.
             as_of_us: the instant; when None, ``default_as_of``, or each row's own time for a static target.
+            coverage: share of intervals and sets that are to hold the truth; when None, that of the version's
+                settings, which may be none.
 
         Raises:
             KeyNotFoundError: a key that no row has, or whose row does not exist at the instant.
         """
         rows = self.rows_at(keys, as_of_us)
-        return self.predict_rows(rows, self.instants_of(rows, as_of_us))
+        return self.predict_rows(rows, self.instants_of(rows, as_of_us), coverage=coverage)
 
     def embed(self, keys: Sequence[Any], as_of_us: int | None = None) -> NDArray[np.float32]:
         """Embeddings [n, channels] of the rows with those keys; arguments and errors as ``predict``."""
         rows = self.rows_at(keys, as_of_us)
-        return self.score_rows(rows, self.instants_of(rows, as_of_us))[1]
+        return self.answer_rows(rows, self.instants_of(rows, as_of_us))[1]
 
     def predict_rows(
-        self, rows: NDArray[np.int64], instants: NDArray[np.int64], progress: Progress = silent
+        self,
+        rows: NDArray[np.int64],
+        instants: NDArray[np.int64],
+        progress: Progress = silent,
+        coverage: float | None = None,
     ) -> Predictions:
         """Scores of snapshot rows [n] of the entity table, each as of its instant [n]."""
-        scores, _ = self.score_rows(rows, instants, progress)
-        return self.as_predictions(rows, instants, scores)
+        return self.answer_rows(rows, instants, progress, coverage)[0]
 
-    def as_predictions(self, rows: NDArray[np.int64], instants: NDArray[np.int64], scores: Scored) -> Predictions:
-        """Scores of rows with the user's own keys."""
+    def answer_rows(
+        self,
+        rows: NDArray[np.int64],
+        instants: NDArray[np.int64],
+        progress: Progress = silent,
+        coverage: float | None = None,
+    ) -> tuple[Predictions, NDArray[np.float32]]:
+        """Predictions and embeddings [n, channels] of snapshot rows [n] of the entity table, each as of its instant."""
+        coverage = self.coverage if coverage is None else checked_coverage(coverage)
+        scores, spreads, embeddings = self.score_seeds(self.seeds_of(rows, instants), progress)
+        bounds = () if coverage is None else self.certainty.bounds(scores, spreads, coverage)
+        return self.as_predictions(rows, instants, scores, bounds), embeddings
+
+    def as_predictions(
+        self,
+        rows: NDArray[np.int64],
+        instants: NDArray[np.int64],
+        scores: Scored,
+        bounds: tuple[Bounds, ...] = (),
+    ) -> Predictions:
+        """Scores of rows, with their intervals and sets, by the user's own keys."""
         task = self.task
         latest = int(instants.max()) if len(instants) else self.default_as_of()
         item_keys = None
@@ -191,20 +218,34 @@ class Predictor:
             step_edges(task, instants),
             item_keys,
             parts,
+            bounds,
         )
+
+    def seeds_of(self, rows: NDArray[np.int64], instants: NDArray[np.int64]) -> Seeds:
+        """Rows [n] of the entity table, each as of its instant [n], seeing what the settings let it see."""
+        visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
+        return Seeds(self.task.entity, rows, instants, visible)
+
+    def score_seeds(self, seeds: Seeds, progress: Progress = silent) -> tuple[Scored, Spreads, NDArray[np.float32]]:
+        """Calibrated scores, spreads and embeddings of seeds: the one way from rows to what is said of them."""
+        raw, spreads, embeddings = self.raw_scores(seeds, progress)
+        return self.certainty.calibrated(raw), spreads, embeddings
+
+    def raw_scores(self, seeds: Seeds, progress: Progress = silent) -> tuple[Scored, Spreads, NDArray[np.float32]]:
+        """The same before calibration."""
+        loader, aggregator = self._know(int(seeds.visible.max(initial=0)))
+        with torch.inference_mode():
+            scores, spreads, embeddings = loader.answer(self.network, self.objective, seeds, progress)
+        if self.blend is not None and aggregator is not None and isinstance(scores, np.ndarray):
+            trees = self._trees.score(aggregator.of(seeds, loader.num_threads, progress).values)
+            scores = self.blend.scores(self.task.kind, scores, trees)
+        return scores, spreads, embeddings
 
     def score_rows(
         self, rows: NDArray[np.int64], instants: NDArray[np.int64], progress: Progress = silent
     ) -> tuple[Scored, NDArray[np.float32]]:
         """Scores and embeddings of snapshot rows [n] of the entity table, each as of its instant [n]."""
-        visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
-        seeds = Seeds(self.task.entity, rows, instants, visible)
-        loader, aggregator = self._know(int(seeds.visible.max(initial=0)))
-        with torch.inference_mode():
-            scores, embeddings = loader.score(self.network, self.objective, seeds, progress)
-        if self.blend is not None and aggregator is not None and isinstance(scores, np.ndarray):
-            trees = self._trees.score(aggregator.of(seeds, loader.num_threads, progress).values)
-            scores = self.blend.scores(self.task.kind, scores, trees)
+        scores, _, embeddings = self.score_seeds(self.seeds_of(rows, instants), progress)
         return scores, embeddings
 
     def _know(self, until_us: int) -> tuple[InputLoader, Aggregator | None]:

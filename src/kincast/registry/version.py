@@ -53,6 +53,32 @@ Metrics = dict[str, dict[str, Interval]]
 
 
 @dataclass(frozen=True, slots=True)
+class Cohort:
+    """Test rows that have something in common.
+
+    Attributes:
+        by: what tells them apart: a column, or words.
+        name: what they have in common.
+        rows: how many there are.
+        metrics: the deciding metrics and the coverage of intervals, of these rows alone.
+    """
+
+    by: str
+    name: str
+    rows: int
+    metrics: dict[str, Interval]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; ``from_dict`` reads them back."""
+        return {"by": self.by, "name": self.name, "rows": self.rows, "metrics": _plain(self.metrics)}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Cohort:
+        """Inverse of ``as_dict``."""
+        return Cohort(str(values["by"]), str(values["name"]), int(values["rows"]), _read(values["metrics"]))
+
+
+@dataclass(frozen=True, slots=True)
 class VersionInfo:
     """What is known of a trained model, apart from its weights and fitted features.
 
@@ -68,6 +94,7 @@ class VersionInfo:
         metrics: its own metrics per split.
         baselines: baseline name → metrics per split, measured on the very same rows.
         margins: baseline name → its own metrics minus the baseline's per split, paired on the same rows.
+        cohorts: groups of test rows with metrics of their own.
         published: name → metric → figure quoted from others; printed, never compared by a program.
         decides: metrics that select and gate it, one for each target; empty for the usual one of its kind.
         code_version: version of Kincast that trained it.
@@ -90,6 +117,7 @@ class VersionInfo:
     created_us: int
     best_epoch: int
     margins: dict[str, Metrics] = field(default_factory=dict)
+    cohorts: tuple[Cohort, ...] = ()
     published: dict[str, dict[str, str | float]] = field(default_factory=dict)
     decides: tuple[str, ...] = ()
     id: str = ""
@@ -101,6 +129,7 @@ class VersionInfo:
         values["classes"] = list(self.classes)
         values["decides"] = list(self.decides)
         values["metrics"] = _plain_metrics(self.metrics)
+        values["cohorts"] = [cohort.as_dict() for cohort in self.cohorts]
         for part in ("baselines", "margins"):
             values[part] = {name: _plain_metrics(metrics) for name, metrics in values[part].items()}
         return values
@@ -117,6 +146,7 @@ class VersionInfo:
                 "metrics": _read_metrics(values["metrics"]),
                 "baselines": {name: _read_metrics(metrics) for name, metrics in values["baselines"].items()},
                 "margins": {name: _read_metrics(metrics) for name, metrics in values["margins"].items()},
+                "cohorts": tuple(Cohort.from_dict(cohort) for cohort in values["cohorts"]),
             }
         )
 
@@ -284,19 +314,19 @@ def _verified(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
 
 
 def _plain_metrics(metrics: Metrics) -> dict[str, dict[str, list[float | None]]]:
-    return {
-        split: {name: [_or_null(x) for x in (i.value, i.low, i.high)] for name, i in values.items()}
-        for split, values in metrics.items()
-    }
+    return {split: _plain(values) for split, values in metrics.items()}
 
 
 def _read_metrics(values: Mapping[str, Any]) -> Metrics:
-    return {
-        split: {
-            name: Interval(*(math.nan if x is None else float(x) for x in triple)) for name, triple in found.items()
-        }
-        for split, found in values.items()
-    }
+    return {split: _read(found) for split, found in values.items()}
+
+
+def _plain(values: Mapping[str, Interval]) -> dict[str, list[float | None]]:
+    return {name: [_or_null(x) for x in (i.value, i.low, i.high)] for name, i in values.items()}
+
+
+def _read(found: Mapping[str, Any]) -> dict[str, Interval]:
+    return {name: Interval(*(math.nan if x is None else float(x) for x in triple)) for name, triple in found.items()}
 
 
 def _or_null(number: float) -> float | None:

@@ -76,11 +76,11 @@ class Service:
             raise Refusal(503, "loading", "the model is being loaded; ask again in a moment", headers=headers)
         return self.backend
 
-    async def predict(self, keys: Sequence[Key], as_of: str | None) -> Response:
+    async def predict(self, keys: Sequence[Key], as_of: str | None, coverage: float | None = None) -> Response:
         """Predictions of those keys."""
         backend = self.ready()
         wanted, instant = self._checked_keys(backend, keys), _instant(as_of)
-        answer = await _ask(backend.predict, wanted, instant)
+        answer = await _ask(backend.predict, wanted, instant, _coverage(coverage))
         self.answered.labels("prediction").inc(len(keys))
         rows = _predictions(keys, answer)
         return _json(Predictions(backend.info.id, format_instant(answer.as_of_us), backend.snapshot.id, rows))
@@ -174,11 +174,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def predict_many(request: Request) -> Response:
         service.ready()
         question = await _question(request)
-        return await service.predict(question.keys, question.as_of)
+        return await service.predict(question.keys, question.as_of, question.coverage)
 
     @app.get("/v1/predict/{key:path}", summary="Prediction of one key", **_described("Predictions"))
-    async def predict_one(key: str, as_of: str | None = None) -> Response:
-        return await service.predict([key], as_of)
+    async def predict_one(key: str, as_of: str | None = None, coverage: float | None = None) -> Response:
+        return await service.predict([key], as_of, coverage)
 
     @app.post("/v1/embedding", summary="Embeddings of many keys", **_described("Embeddings", body="Question"))
     async def embed_many(request: Request) -> Response:
@@ -258,9 +258,9 @@ async def _body(request: Request, decode: Callable[[bytes], Body]) -> Body:
         raise Refusal(400, "bad_json", f"the body is not JSON: {error}") from None
 
 
-async def _ask(ask: Callable[..., Any], keys: list[Any], as_of_us: int | None) -> Any:
+async def _ask(ask: Callable[..., Any], keys: list[Any], *rest: Any) -> Any:
     try:
-        return await run_in_threadpool(ask, keys, as_of_us)
+        return await run_in_threadpool(ask, keys, *rest)
     except KincastError as error:
         refusal = from_backend(error, keys)
         if refusal is None:
@@ -278,6 +278,12 @@ def _instant(as_of: str | None) -> int | None:
         hint = "write it as 2024-01-31 or 2024-01-31T13:00:00Z"
         raise Refusal(422, "bad_as_of", f"as_of is not an instant; {hint}") from None
     return instant
+
+
+def _coverage(coverage: float | None) -> float | None:
+    if coverage is not None and not 0 < coverage < 1:
+        raise Refusal(422, "bad_coverage", "coverage is a share between 0 and 1, such as 0.9")
+    return coverage
 
 
 def _is_beyond(part: int | str) -> bool:

@@ -50,8 +50,10 @@ class Backend(Protocol):
         """The instant meant when none is given."""
         ...
 
-    def predict(self, keys: Sequence[Any], as_of_us: int | None = None) -> Answer:
+    def predict(self, keys: Sequence[Any], as_of_us: int | None = None, coverage: float | None = None) -> Answer:
         """Scores of the rows with those keys (scalars, or tuples for composite keys), in their order.
+
+        ``coverage`` is the share of intervals and sets that are to hold the truth; None means the version's own.
 
         Raises:
             KeyNotFoundError: a key that no row has, or whose row does not exist at the instant.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -16,10 +16,12 @@ class Question(Struct, forbid_unknown_fields=True):
     Attributes:
         keys: primary keys of the entity's rows; a list of its parts where the key is composite.
         as_of: ISO 8601 instant, UTC unless it names a zone; the newest the data reaches when null.
+        coverage: share of intervals and sets that are to hold the truth; the version's own setting when null.
     """
 
     keys: list[Key]
     as_of: str | None = None
+    coverage: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
 
 
 class Rows(Struct, forbid_unknown_fields=True):
@@ -47,11 +49,13 @@ class Taken(Struct):
 
 
 class Step(Struct):
-    """One step of a forecast: the value over the time after ``from`` and up to ``until``."""
+    """One step of a forecast: the value over the time after ``from`` and up to ``until``, and its interval."""
 
     from_: str = msgspec.field(name="from")
     until: str
     value: float
+    low: float | UnsetType | None = UNSET
+    high: float | UnsetType | None = UNSET
 
 
 class Item(Struct, omit_defaults=True):
@@ -66,12 +70,16 @@ class Outcome(Struct, omit_defaults=True):
     """What is predicted.
 
     ``score`` (binary), ``value`` (regression), ``class`` with ``probabilities``, ``labels`` with ``probabilities``,
-    ``steps`` (forecast), or ``items`` (ranked labels and links).
+    ``steps`` (forecast), or ``items`` (ranked labels and links). Where a coverage is asked for, ``low`` and ``high``
+    of a value, null where nothing can be promised, and ``classes``, those that are not ruled out.
     """
 
     score: float | UnsetType = UNSET
     value: float | UnsetType = UNSET
+    low: float | UnsetType | None = UNSET
+    high: float | UnsetType | None = UNSET
     class_: str | UnsetType = msgspec.field(name="class", default=UNSET)
+    classes: list[str] | UnsetType = UNSET
     labels: list[str] | UnsetType = UNSET
     probabilities: dict[str, float] | UnsetType = UNSET
     steps: list[Step] | UnsetType = UNSET

@@ -2,8 +2,8 @@
 
 With ``split.freeze`` no prediction sees a fact after one instant, so those of the last test window are made from facts
 that are old by then. A model trained on fresh facts alone has never met that, and a validation period that begins with
-the freeze shows one standstill only. So each training and validation label sees only up to some time before its instant,
-drawn from those of the test windows.
+the freeze shows one standstill only. So each label of training and validation sees only up to some time before its
+instant, drawn from those of the test windows.
 """
 
 from __future__ import annotations

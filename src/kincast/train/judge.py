@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,10 @@ class Judge:
         """Name of the metric that selects the best epoch."""
         return self.decides[0]
 
+    def only(self, names: Collection[str]) -> Judge:
+        """The same with those of the metrics alone."""
+        return replace(self, metrics={name: metric for name, metric in self.metrics.items() if name in names})
+
     def value(self, target: Any, scores: Any) -> float:
         """The metric that decides."""
         target, scores = self._prepared(target, scores)
@@ -94,6 +98,10 @@ class JointJudge:
     def of_epochs(self) -> str:
         """Name of the metric that selects the best epoch."""
         return SKILL
+
+    def only(self, names: Collection[str]) -> JointJudge:
+        """The same with those of each target's metrics alone."""
+        return replace(self, parts=tuple(part.only(names) for part in self.parts))
 
     def value(self, target: Any, scores: Any) -> float:
         """1 for perfect scores of all targets, 0 for constants."""

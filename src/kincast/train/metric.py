@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from kincast.model.calibrate import CALIBRATED
 from kincast.query.task import TaskKind
-from kincast.registry.version import Interval
+from kincast.registry.version import Cohort, Interval
 from kincast.train.ranking import ranking_metrics
+from kincast.train.reliability import RELIABILITY
 
 Floats = NDArray[np.float64]
 Weighted = Callable[[Floats], float]
@@ -204,7 +206,7 @@ METRICS: dict[TaskKind, dict[str, Metric]] = {
         for name, metric in _OF_LABELS.items()
     },
 }
-_LOWER_IS_BETTER = frozenset({"mae", "rmse", "mse"})
+_LOWER_IS_BETTER = frozenset({"mae", "rmse", "mse", *RELIABILITY})
 _RANKED = frozenset({TaskKind.RANKING, TaskKind.TEMPORAL_LINK, TaskKind.STATIC_LINK})
 MAX_PER_LABEL = 50
 
@@ -220,7 +222,7 @@ def metrics_of(kind: TaskKind, *, steps: int = 1, top: int = 10, classes: Sequen
     """
     if kind in _RANKED:
         return ranking_metrics(top)
-    found = dict(METRICS[kind])
+    found = METRICS[kind] | (RELIABILITY if kind in CALIBRATED else {})
     if kind is TaskKind.FORECASTING:
         for step in range(steps):
             found |= {f"{name} step {step + 1}": at_step(m, step) for name, m in METRICS[kind].items()}
@@ -253,6 +255,7 @@ def headline(kind: TaskKind, decides: Sequence[str], measured: Collection[str]) 
         names = first + [f"{name}@{first[0].partition('@')[2]}" for name in _RANKED_HEADLINE]
     else:
         names = [*first, *METRICS[kind], *sorted(name for name in measured if " " not in name)]
+        names = [name for name in names if name not in RELIABILITY]
     return [name for name in dict.fromkeys(names) if name in measured]
 
 
@@ -266,6 +269,17 @@ def is_better(metric: str, value: float, than: float) -> bool:
     if np.isnan(value) or np.isnan(than):
         return not np.isnan(value)
     return value < than if is_error(metric) else value > than
+
+
+SMALL = 30
+"""Rows below which a cohort's metrics say little."""
+
+
+def worst_of(cohorts: Sequence[Cohort], metric: str) -> Cohort | None:
+    """The cohort that fares worst by a metric, small ones aside; None where there is none."""
+    known = [c for c in cohorts if c.rows >= SMALL and not np.isnan(c.metrics[metric].value)]
+    sign = -1 if is_error(metric) else 1
+    return min(known, key=lambda cohort: sign * cohort.metrics[metric].value, default=None)
 
 
 @dataclass(frozen=True, slots=True)

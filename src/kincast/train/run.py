@@ -6,39 +6,28 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kincast import __version__
 from kincast.graph.snapshot import Snapshot
-from kincast.model.boost import BLENDED, Blend, Trees
-from kincast.model.link import LinkNetwork
-from kincast.model.network import Network
 from kincast.model.objective import LINKS
-from kincast.model.ranked import Ranked
-from kincast.model.score import Scored
 from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
 from kincast.project import Project, TaskSettings
 from kincast.query.encode import Lists
-from kincast.query.labels import Labels
-from kincast.registry.version import Metrics, Version, VersionInfo, save_version
-from kincast.train.boost import fit_trees, fit_weights
+from kincast.registry.version import Version, VersionInfo, save_version
+from kincast.train.calibrate import check_method
 from kincast.train.candidate import CandidateSource, LinkTrainer
 from kincast.train.checkpoint import remove_checkpoint
-from kincast.train.contender import LIGHTGBM, NETWORK, Field, contenders
+from kincast.train.cohort import cohort_columns
+from kincast.train.compare import Comparison, compare, target_of_split
 from kincast.train.loop import Fit, Trainer
-from kincast.train.popular import link_heuristics
 from kincast.train.prepare import (
     Prepared,
     examples,
     label_folder,
-    lists_of,
-    new_aggregator,
     new_loader,
     new_network,
     prepare,
@@ -46,27 +35,6 @@ from kincast.train.prepare import (
     settled,
     training_examples,
 )
-
-SPLITS = {1: "validation", 2: "test"}
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The model and every baseline on the very same rows, as ``VersionInfo`` keeps it.
-
-    Attributes:
-        metrics: of the model: the network, or its blend with trees.
-        baselines: name → metrics; of a blend, the network alone too.
-        margins: name → the model's metrics minus the baseline's.
-        blend: how network and trees became one; None where the network stands alone.
-        trees: of the blend.
-    """
-
-    metrics: Metrics
-    baselines: dict[str, Metrics]
-    margins: dict[str, Metrics]
-    blend: Blend | None = None
-    trees: Trees | None = None
 
 
 def train_task(
@@ -91,6 +59,7 @@ def train_task(
     limit_threads()
     _, settings = project.task(name)
     prepared = prepare(project, name, snapshot, progress)
+    _check(snapshot, prepared, settings)
     settings = settled(settings, snapshot, prepared)
     project = project.model_copy(update={"tasks": {**project.tasks, name: settings}})
     fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
@@ -105,25 +74,20 @@ def train_task(
         classes=prepared.labels.classes,
         schema=snapshot.schema,
         snapshot_id=snapshot.id,
-        settings=json.loads(settings.model_dump_json(include={"ties", "split", "model", "train"}, by_alias=True)),
+        settings=json.loads(
+            settings.model_dump_json(include={"ties", "split", "model", "train", "predict"}, by_alias=True)
+        ),
         metrics=comparison.metrics,
         baselines=comparison.baselines,
         margins=comparison.margins,
+        cohorts=comparison.cohorts,
         code_version=__version__,
         created_us=time.time_ns() // 1_000,
         best_epoch=fit.best_epoch,
         published={n: dict(values) for n, values in settings.published.items()},
         decides=prepared.judge.decides,
     )
-    features = {
-        "spec": prepared.features.spec.as_dict(),
-        "objective": prepared.objective.as_dict(),
-        "epochs": fit.epochs,
-        "history": None if prepared.history is None else prepared.history.spec.as_dict(),
-        "blend": None if comparison.blend is None else comparison.blend.as_dict(),
-        "trees": [] if comparison.trees is None else list(comparison.trees.texts),
-        **_item_keys(snapshot, prepared),
-    }
+    features = _features(snapshot, prepared, fit, comparison)
     weights = {n: tensor.numpy() for n, tensor in fit.weights.items()}
     version = save_version(project.versions, info, weights, features)
     remove_checkpoint(run_folder(project, name))
@@ -145,7 +109,7 @@ def fit_network(
     trainer = new_trainer(
         snapshot, prepared, settings, run_folder(project, name), _fingerprint(snapshot, settings, prepared)
     )
-    validation = replace(examples(prepared.labels.of(1)), target=_target(prepared, prepared.labels.of(1)))
+    validation = replace(examples(prepared.labels.of(1)), target=target_of_split(prepared, 1))
     return trainer.run(training_examples(prepared, settings), validation, resume=resume, progress=progress)
 
 
@@ -172,105 +136,24 @@ def new_trainer(
     return trainer
 
 
-def compare(
-    snapshot: Snapshot,
-    prepared: Prepared,
-    network: Network | LinkNetwork,
-    settings: TaskSettings,
-    progress: Progress = silent,
-) -> Comparison:
-    """Metrics of the model and of every baseline, per split, on the very same rows."""
-    labels, seed = prepared.labels, settings.train.seed
-    entities = _entities(snapshot, labels)
-    own = _network_scores(snapshot, prepared, network, settings, progress)
-    rivals: dict[str, Scored] = {}
-    blend, trees = None, None
-    if labels.kind not in LINKS:
-        seeds, whole = examples(labels).seeds, replace(labels, rows=entities)
-        threads = settings.train.num_threads or 2
-        aggregates = new_aggregator(snapshot, prepared, settings).of(seeds, threads, progress)
-        progress("train LightGBM", 0, 1)
-        if labels.kind in BLENDED and not prepared.parts:
-            trees = fit_trees(whole, aggregates, seed=seed)
-        field = Field(prepared.task, whole, snapshot, seeds, aggregates, trees, seed, settings.strict)
-        rivals = contenders(field, prepared.parts)
-        progress("train LightGBM", 1, 1)
-    if trees is not None and settings.train.blend:
-        blend = _blend(prepared, own[1], rivals[LIGHTGBM])
-    found = Comparison({}, {}, {}, blend, None if blend is None else trees)
-    for split, split_name in SPLITS.items():
-        chosen = labels.split == split
-        part = labels.of(split)
-        theirs = {name: _take(scores, chosen) for name, scores in rivals.items()}
-        if labels.kind in LINKS:
-            loader = new_loader(snapshot, prepared, settings, split)
-            assert loader.items is not None
-            rules = link_heuristics(loader.items, loader.items.length_us)
-            theirs = {name: rule(examples(part).seeds) for name, rule in rules.items()}
-        scores = own[split]
-        if blend is not None:
-            theirs = {NETWORK: scores, **theirs}
-            scores = blend.scores(labels.kind, _plain(scores), _plain(theirs[LIGHTGBM]))
-        rows, target = entities[chosen], _target(prepared, part)
-        step = f"compare on the {split_name} period"
-        progress(step, 0, 1 + len(theirs))
-        measured = prepared.judge.measure(target, scores, rows)
-        found.metrics[split_name] = measured.intervals()
-        for done, (baseline, rival_scores) in enumerate(theirs.items(), start=1):
-            progress(step, done, 1 + len(theirs))
-            rival = prepared.judge.measure(target, rival_scores, rows)
-            found.baselines.setdefault(baseline, {})[split_name] = rival.intervals()
-            found.margins.setdefault(baseline, {})[split_name] = measured.margins(rival)
-        progress(step, 1 + len(theirs), 1 + len(theirs))
-    return found
+def _check(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) -> None:
+    """Refuse before training what could not be done after it."""
+    check_method(prepared.objective, settings.train.calibration)
+    cohort_columns(prepared.task, snapshot, settings.cohorts)
 
 
-def _entities(snapshot: Snapshot, labels: Labels) -> NDArray[np.int64]:
-    """[n] rows that tell entities apart: what has versions is one, whichever of them a label is of."""
-    versions = snapshot.tables[labels.entity].versions
-    return labels.rows if versions is None else versions.forward[labels.rows].astype(np.int64)
-
-
-def _network_scores(
-    snapshot: Snapshot,
-    prepared: Prepared,
-    network: Network | LinkNetwork,
-    settings: TaskSettings,
-    progress: Progress,
-) -> dict[int, Scored]:
-    """The network's scores of each split that is judged."""
-    found = {}
-    for split in SPLITS:
-        loader = new_loader(snapshot, prepared, settings, split)
-        found[split], _ = loader.score(network, prepared.objective, examples(prepared.labels.of(split)).seeds, progress)
-    return found
-
-
-def _blend(prepared: Prepared, network: Scored, trees: Scored) -> Blend | None:
-    """Network and trees as one, with weights that fit the validation period."""
-    labels = prepared.labels
-    held = labels.split == 1
-    if not held.any() or prepared.aggregates is None:
-        return None
-    weights = fit_weights(labels.kind, labels.target[held], _plain(network), _plain(trees)[held])
-    of_network, of_trees, shift = weights.tolist()
-    return Blend(of_network, of_trees, shift, prepared.aggregates)
-
-
-def _plain(scores: Scored) -> NDArray[np.float64]:
-    assert isinstance(scores, np.ndarray)
-    return scores
-
-
-def _target(prepared: Prepared, labels: Labels) -> Any:
-    return lists_of(labels) if prepared.parts else examples(labels).target
-
-
-def _take(scores: Scored, chosen: NDArray[np.bool_]) -> Scored:
-    """Scores of some rows."""
-    if isinstance(scores, Ranked):
-        return scores.take(chosen)
-    return tuple(part[chosen] for part in scores) if isinstance(scores, tuple) else scores[chosen]
+def _features(snapshot: Snapshot, prepared: Prepared, fit: Fit, comparison: Comparison) -> dict[str, Any]:
+    """What was fitted beside the weights, as plain JSON values."""
+    return {
+        "spec": prepared.features.spec.as_dict(),
+        "objective": prepared.objective.as_dict(),
+        "epochs": fit.epochs,
+        "blend": None if comparison.blend is None else comparison.blend.as_dict(),
+        "trees": [] if comparison.trees is None else list(comparison.trees.texts),
+        "certainty": comparison.certainty.as_dict(),
+        "history": None if prepared.history is None else prepared.history.spec.as_dict(),
+        **_item_keys(snapshot, prepared),
+    }
 
 
 def _item_keys(snapshot: Snapshot, prepared: Prepared) -> dict[str, Any]:

@@ -150,11 +150,19 @@ def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
-def calibration(bins: Sequence[Bin]) -> Markup:
-    """Predicted probability across, what happened upwards, the diagonal of a perfect model behind."""
+def calibration(bins: Sequence[Bin], before: Sequence[Bin] = ()) -> Markup:
+    """Predicted probability across, what happened upwards, the diagonal of a perfect model behind.
+
+    Args:
+        bins: of the scores that are given out.
+        before: of those before calibration, drawn fainter and without intervals.
+    """
     scale, marked = _scale(0.0, 1.0)
     parts = [*_grid(marked, scale), *_below([(scale(t), text) for t, text in _labelled(marked)])]
-    parts.append(_lines(("diagonal", [(0.0, 1.0), (1.0, 0.0)]), ("line", [(b.score, 1 - b.share) for b in bins])))
+    drawn = [(name, [(b.score, 1 - b.share) for b in part]) for name, part in (("before", before), ("line", bins))]
+    parts.append(_lines(("diagonal", [(0.0, 1.0), (1.0, 0.0)]), *drawn))
+    faint = [(percent(b.score), percent(1 - b.share)) for b in before]
+    parts += [element("circle", class_="dot before", cx=x, cy=y, r=3.5) for x, y in faint]
     for b in bins:
         x = percent(b.score)
         parts.append(element("line", class_="whisker model", x1=x, x2=x, y1=percent(1 - b.low), y2=percent(1 - b.high)))

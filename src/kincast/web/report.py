@@ -18,6 +18,7 @@ from kincast.query.task import TaskKind
 from kincast.report import Verdict
 from kincast.schema import Schema
 from kincast.train.metric import headline, is_error
+from kincast.web.certainty import cell, certainty_of, triple
 from kincast.web.chart import Mark, Strip, calibration, calibration_bins, curve, distribution, strips
 from kincast.web.picture import schema_picture
 from kincast.web.svg import number
@@ -33,6 +34,10 @@ METRIC_NAMES = {
     "r2": "R²",
     "ap_macro": "average precision, mean over labels",
     "auroc_macro": "AUROC, mean over labels",
+    "log_loss": "log-loss",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "ece_adaptive": "calibration error, adaptive bins",
     "skill": "gain over a constant, mean over targets",
 }
 OURS = "Graph neural network"
@@ -49,8 +54,10 @@ class TaskPage:
         version: ``VersionInfo.as_dict()`` of the version shown.
         epochs: validation metric after each epoch, the first epoch first.
         tuned: name of that metric.
-        target: [n] what happened to the test rows; binary tasks only.
+        target: [n] what happened to the test rows of one class target: whether the positive or likeliest class came.
         scores: [n] what the model had predicted for them.
+        uncalibrated: [n] the same before calibration.
+        calibration: ``temperature``, ``isotonic`` or ``none``.
         versions: known versions, newest first: ``id``, ``aliases``, ``trained``.
         gate: ``Report.as_dict()`` of the last attempt to promote.
         giveaway: ``Report.as_dict()`` of the columns that alone nearly tell the label.
@@ -65,6 +72,8 @@ class TaskPage:
     tuned: str = ""
     target: NDArray[np.float64] | None = None
     scores: NDArray[np.float64] | None = None
+    uncalibrated: NDArray[np.float64] | None = None
+    calibration: str = ""
     versions: Sequence[Mapping[str, Any]] = ()
     gate: Mapping[str, Any] | None = None
     giveaway: Mapping[str, Any] | None = None
@@ -150,16 +159,20 @@ def render_report(page: Page) -> str:
 
 
 def _part(task: TaskPage) -> dict[str, Any]:
-    part: dict[str, Any] = {"task": task, "comparison": None, "curve": None, "calibration": None, "distribution": None}
+    part: dict[str, Any] = {"task": task, "comparison": None, "curve": None, "certainty": None}
+    part |= {"calibration": None, "distribution": None}
     reports = (("Giveaways", task.giveaway), ("Audit", task.audit), ("Gate", task.gate))
     part["findings"] = [found for title, report in reports if (found := _findings(title, report))]
     if task.version is None:
         return part
     part["comparison"] = compare(task.version)
+    part["certainty"] = certainty_of(task.version)
     if task.epochs:
         part["curve"] = curve(task.epochs, task.version["best_epoch"], METRIC_NAMES.get(task.tuned, task.tuned))
-    if task.version["kind"] == TaskKind.BINARY and task.target is not None and task.scores is not None:
-        part["calibration"] = calibration(calibration_bins(task.target, task.scores))
+    if task.target is not None and task.scores is not None:
+        before = task.uncalibrated if task.calibration not in ("", "none") else None
+        faint = () if before is None else calibration_bins(task.target, before)
+        part["calibration"] = calibration(calibration_bins(task.target, task.scores), faint)
         part["distribution"] = distribution(task.target, task.scores)
     return part
 
@@ -183,14 +196,14 @@ def compare(version: Mapping[str, Any], split: str = "test") -> Comparison | Non
     sign = 1 if is_error(main) else -1
     own = version["metrics"][split]
     baselines = {name: values.get(split, {}) for name, values in version["baselines"].items()}
-    marks = [Mark(name, "baseline", *_triple(values.get(main))) for name, values in baselines.items()]
+    marks = [Mark(name, "baseline", *triple(values.get(main))) for name, values in baselines.items()]
     marks.sort(key=lambda mark: (math.isnan(mark.value), sign * mark.value))
-    marks.insert(0, Mark(OURS, "model", *_triple(own[main])))
+    marks.insert(0, Mark(OURS, "model", *triple(own[main])))
     quoted = {name: values for name, values in version["published"].items() if main in values}
     marks += [Mark(name, "quoted", *_quoted(values[main])) for name, values in quoted.items()]
     cells = {OURS: own, **baselines}
     rows = [
-        (mark.name, mark.role, [_cell(cells[mark.name].get(m)) for m in metrics])
+        (mark.name, mark.role, [cell(cells[mark.name].get(m)) for m in metrics])
         for mark in marks
         if mark.role != "quoted"
     ]
@@ -200,7 +213,7 @@ def compare(version: Mapping[str, Any], split: str = "test") -> Comparison | Non
     ]
     drawn, axis = strips(marks)
     direction = "lower is better" if is_error(main) else "higher is better"
-    margins = {name: _triple(values.get(split, {}).get(main)) for name, values in version["margins"].items()}
+    margins = {name: triple(values.get(split, {}).get(main)) for name, values in version["margins"].items()}
     return Comparison(main, direction, drawn, axis, metrics, rows, _winner(marks, main, margins))
 
 
@@ -223,13 +236,6 @@ def _winner(marks: Sequence[Mark], metric: str, margins: Mapping[str, tuple[floa
     return f"The baseline {best.name} leads with {name} {theirs}; the graph neural network has {mine}. {chance}"
 
 
-def _triple(value: Sequence[float | None] | None) -> tuple[float, float, float]:
-    if value is None:
-        return (math.nan, math.nan, math.nan)
-    middle, low, high = (math.nan if x is None else float(x) for x in value)
-    return (middle, middle if math.isnan(low) else low, middle if math.isnan(high) else high)
-
-
 def _quoted(value: Any) -> tuple[float, float, float]:
     # Published figures may be text such as ".686 ± .039" or ".707-.732": the first number in it is drawn.
     text = str(value)
@@ -240,13 +246,6 @@ def _quoted(value: Any) -> tuple[float, float, float]:
             continue
         return (found, found, found)
     return (math.nan, math.nan, math.nan)
-
-
-def _cell(value: Sequence[float | None] | None) -> tuple[str, str]:
-    middle, low, high = _triple(value)
-    if math.isnan(middle):
-        return ("–", "")
-    return (number(middle), f"{number(low)} – {number(high)}" if high > low else "")
 
 
 def _findings(title: str, report: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -1,0 +1,158 @@
+"""Compare: the model of a task, and every baseline, on the very same rows; a network is blended with trees here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kincast.graph.snapshot import Snapshot
+from kincast.model.boost import BLENDED, Blend, Trees
+from kincast.model.certainty import Certainty
+from kincast.model.link import LinkNetwork
+from kincast.model.network import Network
+from kincast.model.objective import LINKS
+from kincast.model.score import Scored, Spreads
+from kincast.progress import Progress, silent
+from kincast.project import TaskSettings
+from kincast.query.labels import Labels
+from kincast.registry.version import Cohort, Metrics
+from kincast.train.boost import fit_trees, fit_weights
+from kincast.train.certain import FITTED, Certain, take_scores
+from kincast.train.cohort import cohorts_of
+from kincast.train.contender import LIGHTGBM, NETWORK, Contenders, Field, contenders
+from kincast.train.popular import link_heuristics
+from kincast.train.prepare import Prepared, examples, lists_of, new_aggregator, new_loader
+
+SPLITS = {1: "validation", 2: "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What ``VersionInfo`` keeps of a model, and what belongs to it beside the network.
+
+    Attributes:
+        metrics: of the model: the network, or its blend with trees.
+        baselines: name → metrics; of a blend, the network alone too.
+        margins: name → the model's metrics minus the baseline's, paired.
+        certainty: what the model is wrong by.
+        cohorts: metrics of groups of rows.
+        blend: how network and trees become one; None where the network stands alone.
+        trees: of the blend.
+    """
+
+    metrics: Metrics = field(default_factory=dict)
+    baselines: dict[str, Metrics] = field(default_factory=dict)
+    margins: dict[str, Metrics] = field(default_factory=dict)
+    certainty: Certainty = field(default_factory=Certainty)
+    cohorts: tuple[Cohort, ...] = ()
+    blend: Blend | None = None
+    trees: Trees | None = None
+
+
+def compare(
+    snapshot: Snapshot,
+    prepared: Prepared,
+    network: Network | LinkNetwork,
+    settings: TaskSettings,
+    progress: Progress = silent,
+) -> Comparison:
+    """Blend the network with trees, and measure the model and every baseline, per split, on the very same rows."""
+    labels = prepared.labels
+    entities = _entities(snapshot, labels)
+    own: dict[int, tuple[Scored, Spreads]] = {}
+    for split in SPLITS:
+        loader, seeds = new_loader(snapshot, prepared, settings, split), examples(labels.of(split)).seeds
+        scores, spreads, _ = loader.answer(network, prepared.objective, seeds, progress)
+        own[split] = scores, spreads
+    rivals, trees = _rivals(snapshot, prepared, settings, entities, progress)
+    blend = None
+    if trees is not None and settings.train.blend:
+        blend = _fit_blend(prepared, own[FITTED][0], rivals[LIGHTGBM])
+    found = Comparison(blend=blend, trees=None if blend is None else trees)
+    certain, cohorts = Certain(prepared, settings), []
+    for split, split_name in SPLITS.items():
+        chosen, (raw, spreads) = labels.split == split, own[split]
+        theirs = {name: take_scores(scores, chosen) for name, scores in rivals.items()}
+        if labels.kind in LINKS:
+            theirs = _rules(snapshot, prepared, settings, split)
+        if blend is not None:
+            theirs = {NETWORK: raw, **theirs}
+            raw = blend.scores(labels.kind, _array(raw), _array(theirs[LIGHTGBM]))
+        rows, target = entities[chosen], target_of_split(prepared, split)
+        if split == FITTED:
+            certain.fit(target, raw, spreads, rows)
+        else:
+            groups = cohorts_of(prepared.task, snapshot, labels, entities, settings.cohorts)
+            cohorts = certain.of_cohorts(groups, target, raw, spreads, rows)
+        measured = prepared.judge.measure(target, certain.certainty.calibrated(raw), rows)
+        found.metrics[split_name] = measured.intervals() | certain.measure(target, raw, spreads, rows, split)
+        for done, (baseline, scores) in enumerate(theirs.items()):
+            progress(f"compare on the {split_name} period", done, len(theirs))
+            rival = prepared.judge.measure(target, scores, rows)
+            found.baselines.setdefault(baseline, {})[split_name] = rival.intervals()
+            found.margins.setdefault(baseline, {})[split_name] = measured.margins(rival)
+        progress(f"compare on the {split_name} period", len(theirs), len(theirs))
+    return replace(found, certainty=certain.certainty, cohorts=tuple(cohorts))
+
+
+def target_of_split(prepared: Prepared, split: int) -> Any:
+    """What the labels of a split say, as the judge of the task takes it."""
+    labels = prepared.labels.of(split)
+    return lists_of(labels) if prepared.parts else examples(labels).target
+
+
+def _entities(snapshot: Snapshot, labels: Labels) -> NDArray[np.int64]:
+    """[n] rows that tell entities apart: what has versions is one, whichever of them a label is of."""
+    versions = snapshot.tables[labels.entity].versions
+    return labels.rows if versions is None else versions.forward[labels.rows].astype(np.int64)
+
+
+def _rivals(
+    snapshot: Snapshot,
+    prepared: Prepared,
+    settings: TaskSettings,
+    entities: NDArray[np.int64],
+    progress: Progress,
+) -> tuple[Contenders, Trees | None]:
+    """Scores of the baselines for all labels, and the trees among them where trees can be blended."""
+    labels, seed = prepared.labels, settings.train.seed
+    if labels.kind in LINKS:
+        return {}, None
+    seeds, whole = examples(labels).seeds, replace(labels, rows=entities)
+    aggregates = new_aggregator(snapshot, prepared, settings).of(seeds, settings.train.num_threads or 2, progress)
+    progress("train LightGBM", 0, 1)
+    trees = None
+    if labels.kind in BLENDED and not prepared.parts:
+        trees = fit_trees(whole, aggregates, seed=seed)
+    rivals = contenders(
+        Field(prepared.task, whole, snapshot, seeds, aggregates, trees, seed, settings.strict), prepared.parts
+    )
+    progress("train LightGBM", 1, 1)
+    return rivals, trees
+
+
+def _rules(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings, split: int) -> Contenders:
+    """Scores of the baselines of links, which are rules."""
+    loader = new_loader(snapshot, prepared, settings, split)
+    assert loader.items is not None
+    rules = link_heuristics(loader.items, loader.items.length_us)
+    return {name: rule(examples(prepared.labels.of(split)).seeds) for name, rule in rules.items()}
+
+
+def _fit_blend(prepared: Prepared, network: Scored, trees: Scored) -> Blend | None:
+    """Network and trees as one, with weights that fit the validation period."""
+    labels = prepared.labels
+    held = labels.split == FITTED
+    if not held.any() or prepared.aggregates is None:
+        return None
+    weights = fit_weights(labels.kind, labels.target[held], _array(network), _array(trees)[held])
+    of_network, of_trees, shift = weights.tolist()
+    return Blend(of_network, of_trees, shift, prepared.aggregates)
+
+
+def _array(scores: Scored) -> NDArray[np.float64]:
+    assert isinstance(scores, np.ndarray)
+    return scores
