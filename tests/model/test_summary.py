@@ -15,7 +15,7 @@ def slowly(ages: Any, values: Any, behind: float) -> tuple[list[float], list[flo
     """Of one segment with one column, newest first."""
     known = ages[~np.isnan(ages)]
     rows = [float((known <= days).sum()) for days in COUNTED_DAYS]
-    rows += [known.min() + behind, known.max() + behind] if len(known) else [np.nan, np.nan]
+    rows += [np.nanmin(ages) + behind, np.nanmax(ages) + behind] if len(known) else [np.nan, np.nan]
     if np.isnan(values).all():
         return rows, [np.nan] * len(AMOUNT_NAMES)
     found = [mean(values[:count]) for count in NEWEST] + [mean(values)]

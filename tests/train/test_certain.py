@@ -21,7 +21,7 @@ from kincast.train.run import train_task
 
 
 def test_a_prior_that_training_moved_is_repaired(planted_with: MakePlanted) -> None:
-    project, snapshot = planted_with(train={"majority_ratio": 0.2})
+    project, snapshot = planted_with(train={"majority_ratio": 0.2, "blend": False})
     version = train_task(project, "buys", snapshot=snapshot)
     test = version.info.metrics["test"]
     assert test["ece"].value < 0.6 * test["ece uncalibrated"].value

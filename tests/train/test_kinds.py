@@ -65,7 +65,9 @@ def test_the_same_plan_gives_the_same_weights_also_after_a_kill(
         step(self, *arguments)
 
     monkeypatch.setattr("kincast.train.loop.SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr("kincast.train.run.contenders", lambda *_: {})  # the weights do not depend on the baselines
+    monkeypatch.setattr(
+        "kincast.train.compare._rivals", lambda *_: ({}, None)
+    )  # the weights do not depend on the baselines
     monkeypatch.setattr(Trainer, "_step", dying)
     try:
         train_task(project, kind, snapshot=snapshot)

@@ -26,7 +26,13 @@ def test_signal_two_hops_away_is_learnt(version: Version) -> None:
     metrics = version.info.metrics["test"]
     assert 0.74 < metrics["auroc"].value < 0.86
     assert metrics["auroc"].low < metrics["auroc"].value < metrics["auroc"].high
-    assert set(version.info.baselines) == {"global mean", "last value", "entity mean", "LightGBM"}
+    assert set(version.info.baselines) == {
+        "global mean",
+        "last value",
+        "entity mean",
+        "LightGBM",
+        "graph network alone",
+    }
     assert version.info.baselines["global mean"]["test"]["auroc"].value == pytest.approx(0.5)
 
 

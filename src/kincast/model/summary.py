@@ -106,6 +106,8 @@ def _count_ages(ages, behind, out):  # type: ignore[no-untyped-def]
     out[:] = 0.0
     out[num], out[num + 1] = np.nan, np.nan
     for age in ages:
+        if np.isnan(age):
+            continue
         for w in range(num):
             if age <= _COUNTED[w]:
                 out[w] += 1
