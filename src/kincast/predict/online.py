@@ -56,8 +56,16 @@ class Predictor:
         keys = [tuple(key) if isinstance(key, list) else key for key in version.features.get("items", ())]
         history = version.features.get("history")
         self._history = None if history is None else HistorySpec.from_dict(history)
-        self.network = build_network(self.task, features.spec, model, self.objective, len(keys), self._history)
-        load_weights(self.network, version.weights())
+        try:
+            self.network = build_network(self.task, features.spec, model, self.objective, len(keys), self._history)
+        except ProjectError as error:  # a module of the user's
+            raise VersionError(error.what, where=str(version.folder), hint=error.hint) from error
+        try:
+            load_weights(self.network, version.weights())
+        except RuntimeError as error:
+            what = f"the weights do not fit the network: {str(error).splitlines()[-1].strip()}"
+            hint = "the class in model.module has changed since; put the old one back, or train again"
+            raise VersionError(what, where=str(version.folder), hint=hint) from error
         self.network.eval()
         seed = int(version.info.settings["train"]["seed"])
         strict = version.info.settings.get("ties") == "strict"  # versions from before the setting have none
