@@ -13,7 +13,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "transformer": {"kind": "transformer"},
     "module": {"module": "tests.modules:Plain"},
     "PyG's convolutions": {"module": "tests.modules:Convolutions", "module_options": {"num_layers": 2}},
-    "PyG's to_hetero": {"module": "tests.modules:converted"},
+    "PyG's to_hetero": {"module": "tests.modules:Converted"},
 }
 LAYERED = ("sage", "spread", "attention", "bridges", "attention across bridges")
 """Those that compute a row's vector layer by layer."""

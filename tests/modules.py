@@ -30,11 +30,17 @@ class Convolutions(nn.Module):
         return x_dict
 
 
-def converted(metadata: Metadata, channels: int) -> Any:
+class Converted(nn.Module):
     """PyG's ``GraphSAGE`` made heterogeneous by ``to_hetero``."""
-    from torch_geometric.nn import GraphSAGE, to_hetero
 
-    return to_hetero(GraphSAGE(channels, channels, num_layers=2, out_channels=channels), metadata)
+    def __init__(self, metadata: Metadata, channels: int) -> None:
+        super().__init__()
+        from torch_geometric.nn import GraphSAGE, to_hetero
+
+        self.model = to_hetero(GraphSAGE(channels, channels, num_layers=2, out_channels=channels), metadata)
+
+    def forward(self, x_dict: Rows, edge_index_dict: Edges) -> Any:
+        return self.model(x_dict, edge_index_dict)
 
 
 class Plain(nn.Module):
@@ -81,6 +87,6 @@ class Alone(Plain):
         return x_dict["customers"]
 
 
-def number(metadata: Metadata, channels: int) -> Any:
-    """Makes no module."""
+def number(metadata: Metadata, channels: int) -> int:
+    """Is no module."""
     return channels

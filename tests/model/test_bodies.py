@@ -42,8 +42,14 @@ def versions(planted: Planted) -> dict[str, Version]:
 
 
 @pytest.fixture(params=MODELS)
-def trained(request: pytest.FixtureRequest, planted: Planted, versions: dict[str, Version]) -> tuple[Project, Version]:
-    """A project of each kind of model, and its version; trained once."""
+def trained(
+    request: pytest.FixtureRequest,
+    planted: Planted,
+    versions: dict[str, Version],
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[Project, Version]:
+    """A project of each kind of model, and its version, without baselines; trained once."""
+    monkeypatch.setattr("kincast.train.run.contenders", lambda *_: {})
     name: str = request.param
     if name.startswith("PyG"):
         pytest.importorskip("torch_geometric", reason='needs pip install "kincast[pyg]"')

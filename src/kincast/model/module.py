@@ -46,12 +46,11 @@ class OwnModule(nn.Module):
         self.keys: dict[str, EdgeKey] = {edge.name: (edge.other, relation(edge), edge.table) for edge in edges}
         made = _imported(self.name)
         try:
-            self.module = made((list(tables), list(self.keys.values())), settings.channels, **settings.module_options)
+            metadata = list(tables), list(self.keys.values())
+            self.module = made(metadata, settings.channels, **settings.module_options)
         except Exception as error:
             hint = "it is called with (metadata, channels) and module_options: docs/how-to/models.md"
             raise ProjectError(f"{self.name} cannot be made: {_said(error)}", where=WHERE, hint=hint) from error
-        if not isinstance(self.module, nn.Module):
-            raise ProjectError(f"{self.name} makes a {type(self.module).__name__}, not a torch.nn.Module", where=WHERE)
         self._try_out()
 
     def forward(self, hidden: dict[str, Tensor], inputs: Inputs, keep: bool) -> tuple[Tensor, dict[str, Tensor]]:
@@ -103,7 +102,7 @@ class OwnModule(nn.Module):
         self.module.train()
 
 
-def _imported(name: str) -> Any:
+def _imported(name: str) -> type[nn.Module]:
     """The class ``package.module:Class``."""
     place, _, attribute = name.partition(":")
     hint = f"Python must be able to: from {place} import {attribute}; put its folder on PYTHONPATH or install it"
@@ -111,9 +110,11 @@ def _imported(name: str) -> Any:
         module = importlib.import_module(place)
     except Exception as error:
         raise ProjectError(f"{place} cannot be imported: {_said(error)}", where=WHERE, hint=hint) from error
-    if not callable(getattr(module, attribute, None)):
-        raise ProjectError(f"{place} has no class {attribute}", where=WHERE, hint=hint)
-    return getattr(module, attribute)
+    found = getattr(module, attribute, None)
+    # Nothing but networks: a version that somebody else made must not be able to name any function there is.
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ProjectError(f"{place} has no torch.nn.Module {attribute}", where=WHERE, hint=hint)
+    return found
 
 
 def _edge_indices(inputs: Inputs, keys: Mapping[str, EdgeKey]) -> dict[EdgeKey, Tensor]:

@@ -64,7 +64,7 @@ class Predictor:
             load_weights(self.network, version.weights())
         except RuntimeError as error:
             what = f"the weights do not fit the network: {str(error).splitlines()[-1].strip()}"
-            hint = "the class in model.module has changed since; put the old one back, or train again"
+            hint = "Kincast, or the class in model.module, has changed since; put the old one back, or train again"
             raise VersionError(what, where=str(version.folder), hint=hint) from error
         self.network.eval()
         seed = int(version.info.settings["train"]["seed"])
