@@ -110,15 +110,15 @@ def prepared_with(planted: Planted, **model: Any) -> tuple[Project, Prepared, Ne
 @pytest.mark.parametrize("name", LAYERED)
 @pytest.mark.parametrize("fanout", [[4, 4, 4], [8, 4, 2]])
 def test_a_vector_depends_on_the_row_and_the_instant_alone(name: str, fanout: list[int], planted: Planted) -> None:
-    """Orders met one link away from customers have, after each layer, the vectors they have as seeds themselves."""
+    """Rows met one link away from orders have, after each layer, the vectors they have as seeds themselves."""
     project, prepared, network = prepared_with(planted, **MODELS[name], fanout=fanout)
     loader = new_loader(planted[1], prepared, project.tasks["buys"])
     instants = AS_OF + np.arange(30) * DAY_US
 
-    def layers(seeds: Seeds) -> tuple[Batch, list[torch.Tensor]]:
-        found: list[torch.Tensor] = []
+    def layers(seeds: Seeds) -> tuple[Batch, list[dict[str, torch.Tensor]]]:
+        found: list[dict[str, torch.Tensor]] = []
         hooks = [
-            layer.register_forward_hook(lambda *said: found.append(said[2].get("orders")))
+            layer.register_forward_hook(lambda *said: found.append(said[2]))
             for layer in network.body.layers  # type: ignore[union-attr]
         ]
         batch = loader.sampler(None).sample(seeds)
@@ -128,12 +128,13 @@ def test_a_vector_depends_on_the_row_and_the_instant_alone(name: str, fanout: li
             hook.remove()
         return batch, found
 
-    batch, met = layers(Seeds("customers", np.arange(30), instants))
-    num = int(batch.hop_offsets["orders"][2])
-    assert num > 60
-    _, own = layers(Seeds("orders", batch.rows["orders"][:num], instants[batch.seed["orders"][:num]]))
-    for layer in range(2):
-        torch.testing.assert_close(met[layer][:num], own[layer][:num], atol=1e-5, rtol=1e-5)
+    batch, met = layers(Seeds("orders", np.arange(3_000, 3_030), instants))
+    for table in ("customers", "products"):
+        num = int(batch.hop_offsets[table][2])
+        assert num == 30
+        _, own = layers(Seeds(table, batch.rows[table][:num], instants[batch.seed[table][:num]]))
+        for layer in range(2):
+            torch.testing.assert_close(met[layer][table][:num], own[layer][table][:num], atol=1e-5, rtol=1e-5)
 
 
 def seeds_inputs(planted: Planted, project: Project, prepared: Prepared, num: int = 64) -> Inputs:

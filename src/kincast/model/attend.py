@@ -65,9 +65,8 @@ class _SegmentAttention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         queries, keys, values, offsets, weights = ctx.saved_tensors
         of_queries, of_keys, of_values = torch.zeros_like(queries), torch.empty_like(keys), torch.empty_like(values)
-        given = (queries, keys, values, offsets, weights, gradients[0].contiguous())
-        arrays = (tensor.detach().numpy() for tensor in (*given, of_queries, of_keys, of_values))
-        _backward(*arrays)
+        given = tuple(tensor.detach().numpy() for tensor in (queries, keys, values, offsets, weights))
+        _backward(given, *(part.numpy() for part in (gradients[0].contiguous(), of_queries, of_keys, of_values)))
         return of_queries, of_keys, of_values, None, None
 
 
@@ -101,7 +100,8 @@ def _forward(queries, keys, values, offsets, weights, found):  # type: ignore[no
 
 
 @compiled
-def _backward(queries, keys, values, offsets, weights, of_found, of_queries, of_keys, of_values):  # type: ignore[no-untyped-def]
+def _backward(given, of_found, of_queries, of_keys, of_values):  # type: ignore[no-untyped-def]
+    queries, keys, values, offsets, weights = given
     num_heads = weights.shape[1]
     size = queries.shape[1] // num_heads
     scale = np.float32(1.0 / math.sqrt(size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,10 +23,11 @@ WHERE = "model.module"
 class OwnModule(nn.Module):
     """Calls a class that the settings name, as PyTorch Geometric's heterogeneous models are called.
 
-    ``Class(metadata, channels, **module_options)`` is made once, with ``metadata`` the names of the tables and the edge
-    types ``(table heard, relation, table that hears)``, as PyG has them. Its ``forward(x_dict, edge_index_dict)`` reads
-    for each table float32 [n, channels], the seeds first in theirs, and for each edge type int64 [2, edges]: the rows
-    heard and the rows that hear. It returns vectors [n, channels] by table, at least of the seeds'.
+    ``Class(metadata, channels, **module_options)`` is made once, with ``metadata`` the ``plain_names`` of the tables
+    and the edge types ``(table heard, relation, table that hears)``, as PyG has them. Its ``forward(x_dict,
+    edge_index_dict)`` reads for each table float32 [n, channels], the seeds first in theirs, and for each edge type
+    int64 [2, edges]: the rows heard and the rows that hear. It returns vectors [n, channels] by table, at least of the
+    seeds'.
 
     Every table and edge type is there, empty ones too. What it computes of a seed must depend on that seed's own tree
     alone, which message passing along the edges does: trees of different seeds share no row.
@@ -42,11 +44,14 @@ class OwnModule(nn.Module):
     def __init__(self, tables: Sequence[str], edges: Sequence[EdgeType], settings: ModelSettings) -> None:
         super().__init__()
         assert settings.module is not None
-        self.name, self.channels, self.tables = settings.module, settings.channels, tuple(tables)
-        self.keys: dict[str, EdgeKey] = {edge.name: (edge.other, relation(edge), edge.table) for edge in edges}
+        self.name, self.channels = settings.module, settings.channels
+        self.tables = plain_names(tables)
+        self.keys: dict[str, EdgeKey] = {
+            edge.name: (self.tables[edge.other], relation(edge), self.tables[edge.table]) for edge in edges
+        }
         made = _imported(self.name)
         try:
-            metadata = list(tables), list(self.keys.values())
+            metadata = list(self.tables.values()), list(self.keys.values())
             self.module = made(metadata, settings.channels, **settings.module_options)
         except Exception as error:
             hint = "it is called with (metadata, channels) and module_options: docs/how-to/models.md"
@@ -60,16 +65,15 @@ class OwnModule(nn.Module):
             ProjectError: it returned something else than it must.
         """
         empty = next(iter(hidden.values()))[:0]
-        x_dict = {name: hidden.get(name, empty) for name in self.tables}
+        x_dict = {plain: hidden.get(name, empty) for name, plain in self.tables.items()}
         found = self._called(x_dict, _edge_indices(inputs, self.keys))
-        if inputs.seed_table not in found:
+        seeds = self.tables[inputs.seed_table]
+        if seeds not in found:
             there = ", ".join(found) or "nothing"
-            raise ProjectError(f"{self.name} returned vectors of {there}, not of {inputs.seed_table}", where=WHERE)
-        if not keep:
-            return found[inputs.seed_table][: inputs.num_seeds], {}
+            raise ProjectError(f"{self.name} returned vectors of {there}, not of {seeds}", where=WHERE)
         # Where it says nothing of a table, its rows are as they were encoded.
-        last = {name: found.get(name, rows) for name, rows in hidden.items()}
-        return found[inputs.seed_table][: inputs.num_seeds], last
+        last = {name: found.get(self.tables[name], rows) for name, rows in hidden.items() if keep}
+        return found[seeds][: inputs.num_seeds], last
 
     def _called(self, x_dict: dict[str, Tensor], edges: Mapping[EdgeKey, Tensor]) -> dict[str, Tensor]:
         """What the module says of tables, checked."""
@@ -87,7 +91,7 @@ class OwnModule(nn.Module):
 
     def _try_out(self) -> None:
         """Call it once on a few rows: parameters without a shape get theirs, and what is wrong is said early."""
-        x_dict = {name: torch.zeros(2, self.channels) for name in self.tables}
+        x_dict = {name: torch.zeros(2, self.channels) for name in self.tables.values()}
         edges = {key: torch.tensor([[0, 1], [0, 0]]) for key in self.keys.values()}
         self.module.eval()
         try:
@@ -100,6 +104,21 @@ class OwnModule(nn.Module):
             hint = "it is called with (x_dict, edge_index_dict): docs/how-to/models.md"
             raise ProjectError(what, where=WHERE, hint=hint) from error
         self.module.train()
+
+
+def plain_names(tables: Sequence[str]) -> dict[str, str]:
+    """Table → its name with ``_`` for what is no letter, digit or underscore: PyG's models make attributes of it.
+
+    >>> plain_names(["order lines", "order_lines"])
+    {'order lines': 'order_lines', 'order_lines': 'order_lines_'}
+    """
+    found: dict[str, str] = {}
+    for table in tables:
+        plain = re.sub(r"\W", "_", table)
+        while plain in found.values():
+            plain += "_"
+        found[table] = plain
+    return found
 
 
 def _imported(name: str) -> type[nn.Module]:
