@@ -38,6 +38,7 @@ FILE = f"source: shop.duckdb\n{TASK}"
         (FILE + "    model: {fanout: [-2]}\n", "model.fanout"),
         (FILE + "    model: {kind: transformer, channels: 10}\n", "model: 4 heads need channels that they divide"),
         (FILE + "    model: {kind: transformer, messages: attention}\n", "passes no messages; leave messages out"),
+        (FILE + "    model: {messages: attention, aggregations: [std]}\n", "attention takes the place of aggregations"),
         (FILE + "    model: {module: 'a:B', bridges: true}\n", "passes no messages; leave bridges out"),
         (FILE + "    model: {module: 'a:B', kind: transformer}\n", "leave kind out"),
         (FILE + "    model: {module: a.B}\n", "model.module"),

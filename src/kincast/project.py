@@ -294,10 +294,13 @@ class ModelSettings(Settings):
         attends = self.kind == "transformer" or self.messages == "attention"
         if attends and self.channels % self.heads:
             raise ValueError(f"{self.heads} heads need channels that they divide, not {self.channels}")
-        passes = [name for name in ("messages", "bridges") if getattr(self, name) not in ("sage", False)]
+        usual = type(self).model_fields
+        passes = [n for n in ("messages", "bridges", "aggregations") if getattr(self, n) != usual[n].default]
         if passes and (self.kind == "transformer" or self.module is not None):
             what = "a transformer" if self.module is None else "a module of your own"
             raise ValueError(f"{what} passes no messages; leave {passes[0]} out")
+        if self.messages == "attention" and "aggregations" in passes:
+            raise ValueError("attention takes the place of aggregations; leave them out")
         if self.kind == "transformer" and self.module is not None:
             raise ValueError("a module takes the place of the transformer; leave kind out")
         if self.bridges and self.num_hops < 2:

@@ -143,6 +143,18 @@ def seeds_inputs(planted: Planted, project: Project, prepared: Prepared, num: in
 
 
 @pytest.mark.parametrize("name", [*LAYERED, "transformer"])
+def test_gradients_are_the_same_again_to_the_bit(name: str, planted: Planted) -> None:
+    project, prepared, network = prepared_with(planted, **MODELS[name])
+    inputs, found = seeds_inputs(planted, project, prepared), []
+    for _ in range(2):
+        network.zero_grad()
+        network(inputs).outputs.square().sum().backward()
+        found.append([weight.grad for weight in network.parameters() if weight.grad is not None])
+    assert all(bool((one == two).all()) for one, two in zip(*found, strict=True))
+    assert len(found[0]) > 20
+
+
+@pytest.mark.parametrize("name", [*LAYERED, "transformer"])
 def test_six_hops_keep_vectors_apart(name: str, planted: Planted) -> None:
     """Fresh weights smooth most: how far apart customers are, by six hops and by one."""
     spread = {}
