@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tests.models import LAYERED, MODELS
-from tests.planted import Planted
+from tests.planted import MakePlanted, Planted
 
 from kincast.clock import DAY_US, format_instant, parse_instant
 from kincast.graph.build import build_snapshot
@@ -96,6 +96,16 @@ def test_the_future_moves_no_bit(trained: tuple[Project, Version], planted: Plan
         for one in (snapshot, other)
     )
     assert (before == after).all()
+
+
+@pytest.mark.parametrize("name", ["attention across bridges", "transformer"])
+def test_a_label_written_in_a_later_fact_stays_unseen(
+    name: str, planted_with: MakePlanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kincast.train.run.contenders", lambda *_: {})
+    project, snapshot = planted_with(shuffled=True, future_giveaway=True, num_customers=700)
+    info = train_task(with_model(project, **MODELS[name]), "buys", snapshot=snapshot).info
+    assert info.metrics["test"]["auroc"].value == pytest.approx(0.5, abs=0.05)
 
 
 def prepared_with(planted: Planted, **model: Any) -> tuple[Project, Prepared, Network]:
