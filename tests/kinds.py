@@ -33,6 +33,7 @@ QUERIES = {
 SHOES = (
     f"PREDICT LIST_DISTINCT(orders.product_id WHERE products.category = 'shoes', 0, 30, days) RANK TOP 9 {CUSTOMERS}"
 )
+ORDERS = f"PREDICT COUNT(orders.*, 0, 30, days) > 0 {CUSTOMERS}"
 STATIC = f"PREDICT LIST_DISTINCT(orders.product_id) RANK TOP 3 {CUSTOMERS}"
 KINDS = (*QUERIES, "static_links")
 TRAIN: dict[str, Any] = {"max_epochs": 2, "batch_size": 64, "num_threads": 1}
@@ -55,9 +56,9 @@ def timeless_schema() -> Schema:
     return Schema(tuple(tables), schema.links)
 
 
-def make_shop(folder: Path, kind: str, train: dict[str, Any] | None = None, **model: Any) -> Shop:
+def make_shop(folder: Path, kind: str, train: dict[str, Any] | None = None, /, **model: Any) -> Shop:
     """A project with the one task of a kind, named after it, and its snapshot."""
-    query = (QUERIES | {"shoes": SHOES, "static_links": STATIC})[kind]
+    query = (QUERIES | {"shoes": SHOES, "static_links": STATIC, "orders": ORDERS})[kind]
     settings = {"query": query, "train": TRAIN | (train or {}), "model": MODEL | model}
     source = open_source(str(tiny_database(folder)))
     project = Project(folder=folder, source=source.url, tasks={kind: TaskSettings.model_validate(settings)})

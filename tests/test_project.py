@@ -36,6 +36,14 @@ FILE = f"source: shop.duckdb\n{TASK}"
         (FILE + "    train: {seed: 99999999999999999999}\n", "train.seed"),
         (FILE + "    model: {aggregations: [evil]}\n", "model.aggregations"),
         (FILE + "    model: {fanout: [-2]}\n", "model.fanout"),
+        (FILE + "    model: {kind: transformer, channels: 10}\n", "model: 4 heads need channels that they divide"),
+        (FILE + "    model: {kind: transformer, messages: attention}\n", "passes no messages; leave messages out"),
+        (FILE + "    model: {messages: attention, aggregations: [std]}\n", "attention takes the place of aggregations"),
+        (FILE + "    model: {module: 'a:B', bridges: true}\n", "passes no messages; leave bridges out"),
+        (FILE + "    model: {module: 'a:B', kind: transformer}\n", "leave kind out"),
+        (FILE + "    model: {module: a.B}\n", "model.module"),
+        (FILE + "    model: {module_options: {depth: 2}}\n", "module_options belong to module"),
+        (FILE + "    model: {bridges: true, fanout: [8]}\n", "fanout needs two hops"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:

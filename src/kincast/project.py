@@ -1,6 +1,8 @@
 """Project: the file ``kincast.yaml`` as frozen, checked settings, and the paths that follow from it."""
 # over budget: every setting of one file
 
+# over budget: every setting of kincast.yaml, in one file
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -41,7 +43,8 @@ InstantField = Annotated[int, BeforeValidator(_instant)]
 PlaceField = Annotated[Path, AfterValidator(_place)]
 Text = Annotated[str, BeforeValidator(_word)]
 Fanout = Annotated[int, Field(ge=-1, lt=2**31)] | Literal["inferred"]
-Aggregation = Literal["sum", "mean", "max"]
+Aggregation = Literal["sum", "mean", "max", "min", "std"]
+Activation = Literal["relu", "leaky_relu", "elu", "gelu"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Ties = Literal["visible", "strict"]
 
@@ -216,7 +219,17 @@ class ModelSettings(Settings):
         sampling: which neighbours are read: a strategy's name, or ``tasks.NAME.model.sampling`` as below.
         link_sampling: per link, the same.
         max_rows_per_seed: rows of a neighbourhood at most; longer lists of neighbours are cut first.
-        aggregations: how neighbours are combined.
+        kind: ``message_passing`` in one layer for each hop, or a ``transformer`` over all rows of a neighbourhood.
+        messages: along each link: ``sage`` combines neighbours by ``aggregations``, ``attention`` weighs each.
+        bridges: rows hear at once across a table with several foreign keys, besides from its own rows.
+        heads: of attention; divides ``channels``.
+        layers: of a transformer.
+        module: network of your own between encoders and head, ``package.module:Class``; ``docs/how-to/models.md``.
+        module_options: further arguments of that class.
+        aggregations: how neighbours are combined: any of ``sum``, ``mean``, ``max``, ``min`` and ``std``.
+        pre_layers: dense layers of each table before the first messages.
+        post_layers: dense layers of each head before its last one.
+        activation: of all hidden layers.
         dropout: share of hidden values dropped while training.
         label_history: past labels of a row that are read, each from the end of its window on; 0 for none.
         lags: past values of a forecast's target that are read; by default twice the steps, but 8 to 60; 0 for none.
@@ -227,6 +240,13 @@ class ModelSettings(Settings):
     """
 
     channels: int = Field(64, ge=2, le=1024)
+    kind: Literal["message_passing", "transformer"] = "message_passing"
+    messages: Literal["sage", "attention"] = "sage"
+    bridges: bool = False
+    heads: int = Field(4, ge=1, le=64)
+    layers: int = Field(2, ge=1, le=16)
+    module: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    module_options: dict[str, Any] = Field(default_factory=dict)
     fanout: tuple[Fanout, ...] = Field((16, 16), min_length=1, max_length=16)
     fanout_overrides: dict[str, tuple[Fanout, ...]] = Field(default_factory=dict)
     num_neighbors: dict[str, dict[str, Fanout]] = Field(default_factory=dict)
@@ -234,6 +254,9 @@ class ModelSettings(Settings):
     link_sampling: dict[str, SamplingSettings] = Field(default_factory=dict)
     max_rows_per_seed: int | None = Field(None, ge=1)
     aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
+    pre_layers: int = Field(0, ge=0, le=4)
+    post_layers: int = Field(1, ge=1, le=8)
+    activation: Activation = "relu"
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     label_history: int = Field(0, ge=0, le=512)
     lags: int | None = Field(None, ge=0, le=1_000)
@@ -265,6 +288,27 @@ class ModelSettings(Settings):
         }
         rest = {name: value for name, value in values.items() if name != "num_neighbors"}
         return {**rest, "fanout": fanout, "fanout_overrides": overrides}
+
+    @model_validator(mode="after")
+    def _one_network(self) -> ModelSettings:
+        """Refuse parts of different networks together."""
+        attends = self.kind == "transformer" or self.messages == "attention"
+        if attends and self.channels % self.heads:
+            raise ValueError(f"{self.heads} heads need channels that they divide, not {self.channels}")
+        usual = type(self).model_fields
+        passes = [n for n in ("messages", "bridges", "aggregations") if getattr(self, n) != usual[n].default]
+        if passes and (self.kind == "transformer" or self.module is not None):
+            what = "a transformer" if self.module is None else "a module of your own"
+            raise ValueError(f"{what} passes no messages; leave {passes[0]} out")
+        if self.messages == "attention" and "aggregations" in passes:
+            raise ValueError("attention takes the place of aggregations; leave them out")
+        if self.kind == "transformer" and self.module is not None:
+            raise ValueError("a module takes the place of the transformer; leave kind out")
+        if self.bridges and self.num_hops < 2:
+            raise ValueError("across a bridge is two links away; fanout needs two hops")
+        if self.module_options and self.module is None:
+            raise ValueError("module_options belong to module")
+        return self
 
 
 class TrainSettings(Settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +43,10 @@ class Workspace:
         Raises:
             ProjectError: there is none, or it is wrong.
         """
-        return Workspace(read_project(folder))
+        project = read_project(folder)
+        if any(task.model.module for task in project.tasks.values()) and str(folder.resolve()) not in sys.path:
+            sys.path.append(str(folder.resolve()))  # modules of the user's may lie beside kincast.yaml
+        return Workspace(project)
 
     def schema(self) -> Schema:
         """The schema card."""

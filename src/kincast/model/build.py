@@ -55,7 +55,7 @@ def build_network(
     past = None
     if has_past(task, settings) and isinstance(objective, Objective):
         last_year = task.steps if settings.year_over_year else 0
-        past = PastEncoder(objective, settings.lags or 0, last_year, settings.channels)
+        past = PastEncoder(objective, settings.lags or 0, last_year, settings.channels, settings.activation)
     widths = objective.widths if isinstance(objective, JointObjective) else (objective.num_outputs,)
     if history is None:
         return Network(task.schema, spec, settings, widths, past)

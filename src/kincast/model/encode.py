@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kincast.feature.spec import TableSpec
+from kincast.model.dense import ACTIVATIONS
 from kincast.model.inputs import TableInputs
 
 # Days over which a fact may fade: an hour to five years.
@@ -30,9 +31,10 @@ class TableEncoder(nn.Module):
     Args:
         spec: the table's inputs.
         channels: width of the result.
+        activation: of the vectors.
     """
 
-    def __init__(self, spec: TableSpec, channels: int) -> None:
+    def __init__(self, spec: TableSpec, channels: int, activation: str = "relu") -> None:
         super().__init__()
         ages = (1 + len(spec.instants)) * AGE_WIDTH
         self.dense = nn.Linear(spec.numeric_width + ages, channels)
@@ -43,6 +45,7 @@ class TableEncoder(nn.Module):
         if self.categories is not None:
             nn.init.normal_(self.categories.weight, std=0.3)
         self.norm = nn.LayerNorm(channels)
+        self.activation = ACTIVATIONS[activation]()
 
     def forward(self, inputs: TableInputs) -> Tensor:
         """Vectors [n, channels]."""
@@ -50,5 +53,5 @@ class TableEncoder(nn.Module):
         if self.categories is not None:
             starts = self.get_buffer("starts")
             hidden = hidden + nn.functional.embedding_bag(inputs.codes + starts, self.categories.weight, mode="sum")
-        vectors: Tensor = torch.relu(self.norm(hidden))
+        vectors: Tensor = self.activation(self.norm(hidden))
         return vectors

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
 
+from kincast.model.dense import ACTIVATIONS
 from kincast.model.inputs import EdgeInputs
-from kincast.model.reduce import segment_sum_max
+from kincast.model.message import RouteMessage, message_of
+from kincast.project import ModelSettings
 from kincast.sample.edge import EdgeType
 
-COUNT_WIDTH = 2  # how many neighbours were read, and how many could be seen
+Places = dict[tuple[str, int], Tensor]
+"""(table, first row of a frontier) → what its rows heard [num_dst, channels]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """One hop to bridge rows, and what is on their other sides.
+
+    Attributes:
+        edge: leads to the bridge rows.
+        most: bridge rows read at most (-1 all).
+        rows: [num_src, channels] of the bridge rows.
+        sides: of each other link of the bridge, the rows [num_src, channels] it leads to; None where there are none.
+    """
+
+    edge: EdgeInputs
+    most: int
+    rows: Tensor
+    sides: tuple[Tensor | None, ...]
 
 
 def first_of_each(offsets: Tensor, most: int) -> tuple[Tensor, Tensor]:
@@ -27,64 +48,36 @@ def first_of_each(offsets: Tensor, most: int) -> tuple[Tensor, Tensor]:
     return torch.arange(int(cut[-1]), device=offsets.device) + shift, cut
 
 
-class LinkMessage(nn.Module):
-    """What a row hears along one edge type: its neighbours' vectors combined, then a dense layer.
-
-    Along a foreign key there is at most one neighbour and nothing to combine.
-
-    Args:
-        channels: width of the vectors.
-        aggregations: of ``sum``, ``mean``, ``max``.
-        reverse: True where a row may have many neighbours.
-    """
-
-    def __init__(self, channels: int, aggregations: Sequence[str], reverse: bool) -> None:
-        super().__init__()
-        self.aggregations = tuple(aggregations) if reverse else ("sum",)
-        extra = COUNT_WIDTH if reverse else 0
-        self.dense = nn.Linear(channels * len(self.aggregations) + extra, channels, bias=False)
-
-    def forward(self, rows: Tensor, offsets: Tensor, num_visible: Tensor) -> Tensor:
-        """Messages [num_dst, channels] from neighbours ``rows`` [num_src, channels] grouped by ``offsets``."""
-        counts = offsets.diff().unsqueeze(1)  # [num_dst, 1]
-        sums, maxima = segment_sum_max(rows, offsets)
-        parts = {"sum": sums, "mean": sums / counts.clamp(min=1), "max": maxima}
-        combined = [parts[name] for name in self.aggregations]
-        if self.dense.in_features > len(combined) * sums.shape[1]:
-            combined += [torch.log1p(counts.float()), torch.log1p(num_visible.unsqueeze(1))]
-        message: Tensor = self.dense(torch.cat(combined, dim=1))
-        return message
-
-
 class MessageLayer(nn.Module):
-    """One layer for all tables: ``norm(h + relu(W h + sum of messages))``.
+    """One layer for all tables: ``norm(h + activation(W h + sum of messages))``.
 
     Args:
         tables: names of the tables whose rows are updated.
         edges: edge types that may carry messages.
-        channels: width of the vectors.
-        aggregations: how neighbours are combined.
-        dropout: share of the update dropped while training.
+        settings: width, messages, activation and dropout.
+        sides: of each edge type, the number of other links of the bridge it leads to; 0 where it is not crossed.
     """
 
     def __init__(
-        self,
-        tables: Sequence[str],
-        edges: Sequence[EdgeType],
-        channels: int,
-        aggregations: Sequence[str],
-        dropout: float,
+        self, tables: Sequence[str], edges: Sequence[EdgeType], settings: ModelSettings, sides: Sequence[int]
     ) -> None:
         super().__init__()
+        channels = settings.channels
         self.places = {table: index for index, table in enumerate(tables)}
         self.links = {edge.name: index for index, edge in enumerate(edges)}
         self.own = nn.ModuleList(nn.Linear(channels, channels) for _ in tables)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in tables)
-        self.messages = nn.ModuleList(LinkMessage(channels, aggregations, edge.reverse) for edge in edges)
-        self.dropout = nn.Dropout(dropout)
+        self.messages = nn.ModuleList(message_of(settings, edge.reverse) for edge in edges)
+        self.routes = nn.ModuleList(RouteMessage(settings, num) if num else nn.Identity() for num in sides)
+        self.activation = ACTIVATIONS[settings.activation]()
+        self.dropout = nn.Dropout(settings.dropout)
 
     def forward(
-        self, hidden: Mapping[str, Tensor], num_rows: Mapping[str, int], edges: Iterable[tuple[EdgeInputs, int]]
+        self,
+        hidden: Mapping[str, Tensor],
+        num_rows: Mapping[str, int],
+        edges: Iterable[tuple[EdgeInputs, int]],
+        crossings: Iterable[Crossing] = (),
     ) -> dict[str, Tensor]:
         """Vectors of the first ``num_rows`` local rows of each table after hearing their neighbours.
 
@@ -92,22 +85,27 @@ class MessageLayer(nn.Module):
             hidden: table → [n, channels].
             num_rows: table → rows still needed, the first so many.
             edges: hops that lead to those rows, each with the number of neighbours to read at most (-1 all).
+            crossings: hops to bridges that are heard across.
         """
-        heard: dict[tuple[str, int], Tensor] = {}  # (table, first row of the frontier) → messages
+        heard: Places = {}
         for edge, most in edges:
             rows = hidden[edge.edge.other][edge.src_start : edge.src_start + int(edge.offsets[-1])]
-            offsets = edge.offsets
-            if most >= 0 and int(offsets.diff().max()) > most:
-                index, offsets = first_of_each(offsets, most)
-                rows = rows[index]
-            message = self.messages[self.links[edge.edge.name]](rows, offsets, edge.num_visible)
-            place = (edge.edge.table, edge.dst_start)
-            heard[place] = heard[place] + message if place in heard else message
+            index, offsets = _cut(edge.offsets, most)
+            rows = rows if index is None else rows[index]
+            message = self.messages[self.links[edge.edge.name]](_own(hidden, edge), rows, offsets, edge.num_visible)
+            _add(heard, edge, message)
+        for crossing in crossings:
+            edge, rows, sides = crossing.edge, crossing.rows, crossing.sides
+            index, offsets = _cut(edge.offsets, crossing.most)
+            if index is not None:
+                rows, sides = rows[index], tuple(side if side is None else side[index] for side in sides)
+            route = self.routes[self.links[edge.edge.name]]
+            _add(heard, edge, route(_own(hidden, edge), rows, sides, offsets, edge.num_visible))
         return {
             table: self._update(table, hidden[table][: num_rows[table]], heard) for table in hidden if num_rows[table]
         }
 
-    def _update(self, table: str, rows: Tensor, heard: Mapping[tuple[str, int], Tensor]) -> Tensor:
+    def _update(self, table: str, rows: Tensor, heard: Places) -> Tensor:
         """Combine rows [n, channels] of one table with what each frontier, a contiguous part of them, heard."""
         place = self.places[table]
         parts, done = [], 0
@@ -118,6 +116,23 @@ class MessageLayer(nn.Module):
             done = start + len(message)
         if done < len(rows):
             parts.append(rows.new_zeros(len(rows) - done, rows.shape[1]))
-        update = torch.relu(self.own[place](rows) + torch.cat(parts))
+        update = self.activation(self.own[place](rows) + torch.cat(parts))
         updated: Tensor = self.norms[place](rows + self.dropout(update))
         return updated
+
+
+def _cut(offsets: Tensor, most: int) -> tuple[Tensor | None, Tensor]:
+    """The neighbours that are read, None for all, and their offsets."""
+    if most >= 0 and int(offsets.diff().max()) > most:
+        return first_of_each(offsets, most)
+    return None, offsets
+
+
+def _own(hidden: Mapping[str, Tensor], edge: EdgeInputs) -> Tensor:
+    """The rows that hear along a hop."""
+    return hidden[edge.edge.table][edge.dst_start : edge.dst_start + edge.num_dst]
+
+
+def _add(heard: Places, edge: EdgeInputs, message: Tensor) -> None:
+    place = (edge.edge.table, edge.dst_start)
+    heard[place] = heard[place] + message if place in heard else message

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kincast.feature.spec import FeatureSpec
+from kincast.model.dense import ACTIVATIONS
 from kincast.model.encode import TableEncoder
 from kincast.model.inputs import Inputs
 from kincast.model.item import STATE_WIDTH, Items, instants
@@ -67,7 +68,7 @@ class LinkNetwork(nn.Module):
         self.item_table = item_table
         self.has_towers, self.has_pairs = settings.links != "pairwise", settings.links != "two_tower"
         self.reads_features = settings.item_embedding != "lookup"
-        self.encoder = TableEncoder(spec.table(item_table), channels)
+        self.encoder = TableEncoder(spec.table(item_table), channels, settings.activation)
         self.project = nn.Linear(channels, self.width)
         self.lookup = nn.Embedding(num_seen + 1, self.width, padding_idx=0)
         nn.init.normal_(self.lookup.weight, std=0.1)
@@ -79,13 +80,14 @@ class LinkNetwork(nn.Module):
             self.worth[0] = 0.5  # popular items are a sensible start
         self.num_hops = settings.num_hops
         self.edges = {edge.name: index for index, edge in enumerate(edge_types(schema))}
+        self.activation = ACTIVATIONS[settings.activation]()
         self.met = nn.Embedding(len(self.edges) * self.num_hops, channels)
         self.heard = nn.Linear(3 * channels, channels)
-        self.pair = nn.Sequential(nn.Linear(2 * channels + 1, channels), nn.ReLU(), nn.Linear(channels, 1))
+        self.pair = nn.Sequential(nn.Linear(2 * channels + 1, channels), self.activation, nn.Linear(channels, 1))
 
     def forward(self, inputs: Inputs) -> Entities:
         """What the seeds of a batch are like."""
-        embeddings, last = self.trunk.embed(inputs, keep=True)
+        embeddings, last = self.trunk.embed(inputs, keep=self.has_pairs)
         towers = self.trunk.head(embeddings)
         towers = torch.cat([towers[:, : self.width] / math.sqrt(self.width), towers[:, self.width :] + self.worth], 1)
         seed, item, extra = self._pairs(inputs, embeddings, last)
@@ -114,7 +116,8 @@ class LinkNetwork(nn.Module):
         places = inputs.places[self.item_table]
         local, hidden = (torch.cat(parts) for parts in zip(*met, strict=True))
         seed, item = places.seed[local], places.rows[local]
-        hidden = torch.relu(hidden + self.heard(torch.cat([hidden, last[self.item_table][local], embeddings[seed]], 1)))
+        heard = self.heard(torch.cat([hidden, last[self.item_table][local], embeddings[seed]], 1))
+        hidden = self.activation(hidden + heard)
         order = torch.argsort(seed * (int(item.max()) + 1) + item, stable=True)
         seed, item = seed[order], item[order]
         fresh = torch.ones(len(seed), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Network: encoders, layers and head as one module from sampled inputs to scores."""
+"""Network: encoders, body and heads as one module from sampled inputs to scores."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from kincast.feature.spec import FeatureSpec
+from kincast.model.dense import DenseLayer, head
 from kincast.model.encode import TableEncoder
 from kincast.model.inputs import Inputs
-from kincast.model.layer import MessageLayer
+from kincast.model.module import OwnModule
+from kincast.model.passing import MessagePassing
 from kincast.model.past import PastEncoder
+from kincast.model.transformer import Transformer
 from kincast.project import ModelSettings
-from kincast.sample.edge import edge_types
-from kincast.sample.strategy import fanout_table, plan_of
+from kincast.sample.edge import EdgeType, edge_types
 from kincast.schema import Schema
 
 
@@ -34,17 +36,17 @@ class Scores:
 
 
 class Network(nn.Module):
-    """Heterogeneous message passing over the sampled neighbourhood of each seed.
-
-    Layer ``l`` of ``L`` reads at most as many neighbours of *every* row as the fanout of hop ``L - l + 1`` allows, so
-    that a row's vector after a layer depends on the row and the instant alone, not on how far from a seed it was met.
+    """Encoders of the rows, a body over the sampled neighbourhood of each seed, and a head for each target.
 
     Args:
         schema: tables and links.
         spec: inputs of each table.
-        settings: widths, fanouts, aggregations.
+        settings: which body, widths, fanouts.
         widths: outputs of each head.
         past: reads past values of the target beside the neighbourhood; None for no such thing.
+
+    Raises:
+        ProjectError: the body does not suit the schema, or a module of the user's cannot be used.
     """
 
     def __init__(
@@ -56,18 +58,15 @@ class Network(nn.Module):
         past: PastEncoder | None = None,
     ) -> None:
         super().__init__()
-        edges = edge_types(schema)
-        tables = [table.name for table in schema]
-        self.num_layers = settings.num_hops
-        self.fanouts: np.ndarray[tuple[int, int], np.dtype[np.int64]] = fanout_table(edges, *plan_of(settings))
-        self.edge_index = {edge.name: index for index, edge in enumerate(edges)}
-        self.tables = tables
-        self.encoders = nn.ModuleList(TableEncoder(spec.table(name), settings.channels) for name in tables)
-        self.layers = nn.ModuleList(
-            MessageLayer(tables, edges, settings.channels, settings.aggregations, settings.dropout)
-            for _ in range(self.num_layers)
+        self.tables = [table.name for table in schema]
+        self.encoders = nn.ModuleList(
+            TableEncoder(spec.table(name), settings.channels, settings.activation) for name in self.tables
         )
-        first, *others = (_head(settings, width) for width in widths)
+        self.pre = nn.ModuleList(
+            nn.Sequential(*(DenseLayer(settings) for _ in range(settings.pre_layers))) for _ in self.tables
+        )
+        self.body = _body(self.tables, edge_types(schema), settings)
+        first, *others = (head(settings, width) for width in widths)
         self.head, self.more = first, nn.ModuleList(others)
         self.past = past
 
@@ -82,42 +81,27 @@ class Network(nn.Module):
         return Scores(outputs, embeddings)
 
     def embed(self, inputs: Inputs, *, keep: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-        """The seeds' last hidden vectors and, where they are kept, the last that every local row of each table had.
-
-        Those of rows far from a seed have heard less: a row ``h`` links away only what is ``num_layers - h`` away.
-        """
+        """The seeds' last hidden vectors and, where they are kept, the last that every local row of each table had."""
         hidden = {
-            name: encoder(inputs.tables[name])
-            for name, encoder in zip(self.tables, self.encoders, strict=True)
+            name: pre(encoder(inputs.tables[name]))
+            for name, encoder, pre in zip(self.tables, self.encoders, self.pre, strict=True)
             if len(inputs.tables[name].ages)
         }
-        last = {name: rows for name, rows in hidden.items() if keep}
-        for number, layer in enumerate(self.layers, start=1):
-            last_hop = self.num_layers - number  # rows farther away are no longer needed
-            num_rows = {name: inputs.hop_offsets[name][last_hop + 1] for name in self.tables}
-            fanouts = self.fanouts[:, last_hop]
-            edges = [
-                (edge, int(fanouts[self.edge_index[edge.edge.name]]))
-                for edge in inputs.edges
-                if edge.hop <= last_hop + 1
-            ]
-            hidden = layer(hidden, num_rows, edges)
-            last = {name: _over(rows, hidden.get(name)) for name, rows in last.items()}
-        return hidden[inputs.seed_table][: inputs.num_seeds], last
+        vectors: tuple[Tensor, dict[str, Tensor]] = self.body(hidden, inputs, keep)
+        return vectors
 
 
-def _head(settings: ModelSettings, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(settings.channels, settings.channels),
-        nn.ReLU(),
-        nn.Dropout(settings.dropout),
-        nn.Linear(settings.channels, width),
-    )
+def _body(tables: Sequence[str], edges: Sequence[EdgeType], settings: ModelSettings) -> nn.Module:
+    """The body that the settings name.
 
-
-def _over(rows: Tensor, newer: Tensor | None) -> Tensor:
-    """Vectors of all local rows, with newer ones of the first of them."""
-    return rows if newer is None else torch.cat([newer, rows[len(newer) :]])
+    Each takes encoded rows [n, channels] by table (those without rows left out), the batch, and whether all rows are
+    asked for; it gives the seeds' vectors [num_seeds, channels], and those of all local rows where they are.
+    """
+    if settings.module is not None:
+        return OwnModule(tables, edges, settings)
+    if settings.kind == "transformer":
+        return Transformer(tables, edges, settings)
+    return MessagePassing(tables, edges, settings)
 
 
 def weights_of(network: nn.Module) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:

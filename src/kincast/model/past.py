@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kincast.model.dense import ACTIVATIONS
 from kincast.model.objective import Objective
 
 NEAREST = 4  # lags whose mean the trend starts as
@@ -21,13 +22,18 @@ class PastEncoder(nn.Module):
         lags: the newest value first.
         last_year: further values, of the steps a year earlier.
         channels: width of the vector.
+        activation: of the hidden layer.
     """
 
-    def __init__(self, objective: Objective, lags: int, last_year: int, channels: int) -> None:
+    def __init__(
+        self, objective: Objective, lags: int, last_year: int, channels: int, activation: str = "relu"
+    ) -> None:
         super().__init__()
         self.objective, self.num_lags = objective, lags
         width = lags + last_year
-        self.dense = nn.Sequential(nn.Linear(2 * width + 2, channels), nn.ReLU(), nn.Linear(channels, channels))
+        self.dense = nn.Sequential(
+            nn.Linear(2 * width + 2, channels), ACTIVATIONS[activation](), nn.Linear(channels, channels)
+        )
         self.line = nn.Linear(width, objective.num_outputs // objective.width, bias=False)
         with torch.no_grad():
             self.line.weight.zero_()

@@ -60,8 +60,16 @@ class Predictor:
         history = version.features.get("history")
         self._history = None if history is None else HistorySpec.from_dict(history)
         read = self._history if self._history is not None and self._history.most else None
-        self.network = build_network(self.task, features.spec, model, self.objective, len(keys), read)
-        load_weights(self.network, version.weights())
+        try:
+            self.network = build_network(self.task, features.spec, model, self.objective, len(keys), read)
+        except ProjectError as error:  # a module of the user's
+            raise VersionError(error.what, where=str(version.folder), hint=error.hint) from error
+        try:
+            load_weights(self.network, version.weights())
+        except RuntimeError as error:
+            what = f"the weights do not fit the network: {str(error).splitlines()[-1].strip()}"
+            hint = "Kincast, or the class in model.module, has changed since; put the old one back, or train again"
+            raise VersionError(what, where=str(version.folder), hint=hint) from error
         self.network.eval()
         seed = int(version.info.settings["train"]["seed"])
         strict = version.info.settings.get("ties") == "strict"  # versions from before the setting have none
