@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,12 +112,21 @@ class Trainer:
         self.fit = Fit()
         self.epoch, self.batch, self.loss_sum, self.seconds = 1, 0, 0.0, 0.0
 
-    def run(self, train: Examples, validation: Examples, *, resume: bool = False, progress: Progress = silent) -> Fit:
+    def run(
+        self,
+        train: Examples,
+        validation: Examples,
+        *,
+        stop: Callable[[Fit], bool] = lambda fit: False,
+        resume: bool = False,
+        progress: Progress = silent,
+    ) -> Fit:
         """Train until the validation metric has not improved for ``patience`` epochs, or the epochs are over.
 
         Args:
             train: drawn anew in every epoch.
             validation: decides which epoch is best.
+            stop: asked after each epoch whether to end there.
             resume: go on from the folder's checkpoint if it is of the same run.
             progress: told after each batch.
 
@@ -125,18 +134,37 @@ class Trainer:
             TrainError: the loss is no longer a number.
             StorageError: the disk refused a checkpoint.
         """
-        if resume:
-            self._restore()
-        else:
-            remove_checkpoint(self.folder)
-        size = self.settings.batch_size
-        num_batches = min(math.ceil(len(self._order(train)) / size), self.settings.max_steps_per_epoch)
+        num_batches = self._begin(train, resume)
         validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
-        while self.epoch <= self.settings.max_epochs and not self._has_stalled():
+        last = min(self.settings.max_epochs, self.settings.stop_after or self.settings.max_epochs)
+        while self.epoch <= last and not self._has_stalled() and not (self.fit.epochs and stop(self.fit)):
             self._train_epoch(train, num_batches, progress)
             self._end_epoch(num_batches, validation)
             self._save()
         return self.fit
+
+    def run_for(
+        self, num_epochs: int, train: Examples, *, resume: bool = False, progress: Progress = silent
+    ) -> dict[str, Tensor]:
+        """Train for a number of epochs that is known to be good, judging none; the weights after the last.
+
+        Arguments and errors as ``run``.
+        """
+        num_batches = self._begin(train, resume)
+        while self.epoch <= num_epochs:
+            self._train_epoch(train, num_batches, progress)
+            self.epoch, self.batch, self.loss_sum, self.seconds = self.epoch + 1, 0, 0.0, 0.0
+            self._save()
+        return {name: torch.from_numpy(array) for name, array in weights_of(self.network).items()}
+
+    def _begin(self, train: Examples, resume: bool) -> int:
+        """Go on where the checkpoint says, or start afresh; the number of batches of an epoch."""
+        if resume:
+            self._restore()
+        else:
+            remove_checkpoint(self.folder)
+        num_batches = math.ceil(len(self._order(train)) / self.settings.batch_size)
+        return min(num_batches, self.settings.max_steps_per_epoch)
 
     def _train_epoch(self, train: Examples, num_batches: int, progress: Progress) -> None:
         started = time.monotonic() - self.seconds

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast import __version__
+from kincast.errors import ProjectError
 from kincast.graph.snapshot import Snapshot
 from kincast.model.link import LinkNetwork
-from kincast.model.network import Network
+from kincast.model.network import Network, weights_of
 from kincast.model.objective import LINKS
 from kincast.model.ranked import Ranked
 from kincast.model.score import Scored
@@ -25,6 +27,7 @@ from kincast.progress import Progress, silent
 from kincast.project import Project, TaskSettings
 from kincast.query.encode import Lists
 from kincast.query.labels import Labels
+from kincast.query.task import TaskKind
 from kincast.registry.version import Metrics, Version, VersionInfo, save_version
 from kincast.train.candidate import CandidateSource, LinkTrainer
 from kincast.train.checkpoint import remove_checkpoint
@@ -40,11 +43,15 @@ from kincast.train.prepare import (
     new_network,
     prepare,
     run_folder,
-    settled,
     training_examples,
 )
+from kincast.train.search.plan import ModelPlan
+from kincast.train.search.read import read_plan
+from kincast.train.search.run import Found, Search
+from kincast.train.search.share import Shared
 
 SPLITS = {1: "validation", 2: "test"}
+Stop = Callable[[Fit], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +64,25 @@ class Comparison:
 
 
 def train_task(
-    project: Project, name: str, *, snapshot: Snapshot, resume: bool = False, progress: Progress = silent
+    project: Project,
+    name: str,
+    *,
+    snapshot: Snapshot,
+    plan: ModelPlan | None = None,
+    budget_s: float | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
 ) -> Version:
     """Train one task of a project, compare it with the baselines on the same rows, and save the version.
+
+    What the plan leaves open is searched; the trial that is best on the validation period becomes the version.
 
     Args:
         project: its settings and folders.
         name: of the task.
         snapshot: the rows.
+        plan: what is searched; by default the plan that the task names, or its settings as they are.
+        budget_s: no epoch of a search begins when it has taken so many seconds; None for no end.
         resume: go on from the checkpoint of a killed run of the same plan and snapshot.
         progress: told what is done.
 
@@ -77,14 +95,35 @@ def train_task(
     """
     limit_threads()
     _, settings = project.task(name)
-    prepared = prepare(project, name, snapshot, progress)
-    settings = settled(settings, snapshot, prepared)
-    project = project.model_copy(update={"tasks": {**project.tasks, name: settings}})
-    fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
-    network = new_network(snapshot, prepared, settings)
+    if plan is None:
+        plan = ModelPlan() if settings.plan is None else read_plan(project.folder / settings.plan)
+    search = new_search(project, name, snapshot, plan, budget_s, progress)
+    found = search.run(resume=resume, progress=progress)
+    settings, prepared, fit = found.settings, found.prepared, found.fit
+    network = final = new_network(snapshot, prepared, settings)
     network.load_state_dict(fit.weights)
-    comparison = compare(snapshot, prepared, network, settings, progress)
-    info = VersionInfo(
+    if plan.training_job.refit_trainval:
+        folder = run_folder(project, name)
+        final = refit_network(found, snapshot, folder, resume=resume, progress=progress)
+    comparison = compare(snapshot, prepared, (network, final), settings, progress)
+    info = _info(name, snapshot, found, comparison)
+    features = {
+        "spec": prepared.features.spec.as_dict(),
+        "objective": prepared.objective.as_dict(),
+        "epochs": fit.epochs,
+        "history": None if prepared.history is None else prepared.history.spec.as_dict(),
+        **_item_keys(snapshot, prepared),
+    }
+    version = save_version(project.versions, info, weights_of(final), features)
+    remove_checkpoint(run_folder(project, name))
+    search.record.remove()
+    shutil.rmtree(label_folder(project, name), ignore_errors=True)
+    return version
+
+
+def _info(name: str, snapshot: Snapshot, found: Found, comparison: Comparison) -> VersionInfo:
+    settings, prepared = found.settings, found.prepared
+    return VersionInfo(
         task=name,
         query=prepared.task.text,
         kind=prepared.task.kind.value,
@@ -98,40 +137,76 @@ def train_task(
         margins=comparison.margins,
         code_version=__version__,
         created_us=time.time_ns() // 1_000,
-        best_epoch=fit.best_epoch,
+        best_epoch=found.fit.best_epoch,
         published={n: dict(values) for n, values in settings.published.items()},
         decides=prepared.judge.decides,
+        plan=found.plan.to_yaml(),
+        search=found.as_dict() if len(found.trials) > 1 else {},
     )
-    features = {
-        "spec": prepared.features.spec.as_dict(),
-        "objective": prepared.objective.as_dict(),
-        "epochs": fit.epochs,
-        "history": None if prepared.history is None else prepared.history.spec.as_dict(),
-        **_item_keys(snapshot, prepared),
-    }
-    weights = {n: tensor.numpy() for n, tensor in fit.weights.items()}
-    version = save_version(project.versions, info, weights, features)
-    remove_checkpoint(run_folder(project, name))
-    shutil.rmtree(label_folder(project, name), ignore_errors=True)
-    return version
 
 
-def fit_network(
+def new_search(
     project: Project,
     name: str,
     snapshot: Snapshot,
+    plan: ModelPlan,
+    budget_s: float | None = None,
+    progress: Progress = silent,
+) -> Search:
+    """The search for the plan of a task; its checkpoints lie in the project's work folder until the end.
+
+    Raises:
+        ProjectError: a setting does not suit the kind of task, such as refitting links without a time, whose graph
+            differs from split to split.
+    """
+    _, settings = project.task(name)
+    prepared = prepare(project, name, snapshot, progress)
+    if plan.training_job.refit_trainval and prepared.task.kind is TaskKind.STATIC_LINK:
+        hint = "training_job: {refit_trainval: false}"
+        raise ProjectError("links without a time are not learnt from the validation labels", where="plan", hint=hint)
+    shared = Shared(project, settings, snapshot, prepared, plan.training_job.tune_metric)
+    folder = run_folder(project, name)
+
+    def train(prepared: Prepared, settings: TaskSettings, stop: Stop, resume: bool, progress: Progress) -> Fit:
+        return fit_network(prepared, settings, snapshot, folder, stop=stop, resume=resume, progress=progress)
+
+    return Search(plan, shared, train, folder / "search", budget_s)
+
+
+def fit_network(
     prepared: Prepared,
+    settings: TaskSettings,
+    snapshot: Snapshot,
+    folder: Path,
     *,
+    stop: Stop = lambda fit: False,
     resume: bool = False,
     progress: Progress = silent,
 ) -> Fit:
-    """Train the network of a task; the checkpoint lies in the project's work folder until the end."""
-    _, settings = project.task(name)
-    trainer = new_trainer(
-        snapshot, prepared, settings, run_folder(project, name), _fingerprint(snapshot, settings, prepared)
-    )
+    """Train the network of a task, with a checkpoint in a folder."""
+    trainer = new_trainer(snapshot, prepared, settings, folder, _fingerprint(snapshot, settings, prepared))
     validation = replace(examples(prepared.labels.of(1)), target=_target(prepared, prepared.labels.of(1)))
-    return trainer.run(training_examples(prepared, settings), validation, resume=resume, progress=progress)
+    train = training_examples(prepared, settings)
+    return trainer.run(train, validation, stop=stop, resume=resume, progress=progress)
+
+
+def refit_network(
+    found: Found, snapshot: Snapshot, folder: Path, *, resume: bool = False, progress: Progress = silent
+) -> Network | LinkNetwork:
+    """The network found, learnt anew from training and validation labels for as many epochs as were best.
+
+    Features, objective and label history stay those of the training period: what was searched is what is learnt.
+    """
+    prepared, settings, labels = found.prepared, found.settings, found.prepared.labels
+    split = np.where(labels.split == 1, 0, labels.split).astype(np.int8)
+    both = replace(prepared, labels=replace(labels, split=split))
+    fingerprint = _fingerprint(snapshot, settings, prepared) + " refit"
+    trainer = new_trainer(snapshot, both, settings, folder, fingerprint)
+    train = training_examples(both, settings)
+    weights = trainer.run_for(found.fit.best_epoch, train, resume=resume, progress=progress)
+    network = new_network(snapshot, prepared, settings)
+    network.load_state_dict(weights)
+    return network
 
 
 def new_trainer(
@@ -160,11 +235,15 @@ def new_trainer(
 def compare(
     snapshot: Snapshot,
     prepared: Prepared,
-    network: Network | LinkNetwork,
+    networks: tuple[Network | LinkNetwork, Network | LinkNetwork],
     settings: TaskSettings,
     progress: Progress = silent,
 ) -> Comparison:
-    """Metrics of the network and of every baseline, per split, on the very same rows."""
+    """Metrics of the network and of every baseline, per split, on the very same rows.
+
+    Where the final network learnt from the validation labels too, the one before is judged on these; ``networks`` are
+    the ones for validation and test.
+    """
     labels = prepared.labels
     # What has versions is one entity, whichever of them a label is of.
     versions = snapshot.tables[labels.entity].versions
@@ -179,7 +258,7 @@ def compare(
         chosen = labels.split == split
         part, own_seeds = labels.of(split), seeds.take(np.flatnonzero(chosen))
         loader = new_loader(snapshot, prepared, settings, split)
-        own, _ = loader.score(network, prepared.objective, own_seeds, progress)
+        own, _ = loader.score(networks[split - 1], prepared.objective, own_seeds, progress)
         theirs = {name: _take(scores, chosen) for name, scores in rivals.items()}
         if loader.items is not None:
             rules = link_heuristics(loader.items, loader.items.length_us)
@@ -220,4 +299,5 @@ def _item_keys(snapshot: Snapshot, prepared: Prepared) -> dict[str, Any]:
 
 def _fingerprint(snapshot: Snapshot, settings: TaskSettings, prepared: Prepared) -> str:
     parts: list[Any] = [snapshot.id, __version__, settings.model_dump_json(), prepared.features.spec.digest]
+    parts.append(prepared.judge.of_epochs)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
