@@ -1,4 +1,4 @@
-"""Model plans: written and read back the same, refused where a name or value is wrong, turned into settings and back."""
+"""Model plans: written and read back the same, refused where they are wrong, turned into settings and back."""
 
 from __future__ import annotations
 

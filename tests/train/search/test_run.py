@@ -45,9 +45,7 @@ class Trainer:
         self.planted, self.quality = planted, quality
         self.tried: list[TaskSettings] = []
 
-    def __call__(
-        self, prepared: Prepared, settings: TaskSettings, stop: Callable[[Fit], bool], *rest: object
-    ) -> Fit:
+    def __call__(self, prepared: Prepared, settings: TaskSettings, stop: Callable[[Fit], bool], *rest: object) -> Fit:
         self.tried.append(settings)
         weights = new_network(self.planted[1], prepared, settings).state_dict()
         fit = Fit(weights, 0, [])

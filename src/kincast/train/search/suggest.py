@@ -96,12 +96,13 @@ def _neighbors(task: Task, snapshot: Snapshot, train: Labels, mode: RunMode) -> 
     hops: dict[str, dict[str, int | str]] = {f"hop{hop + 1}": {"default": usual} for hop in range(NUM_HOPS)}
     reasons = {"hop1.default": f"{mode.value} mode"}
     for link in found:
-        if link.suggested == link.now and link.name not in own:
-            continue
-        for hop, number in enumerate(link.suggested):
-            inferred = hop == 0 and link.name in own
-            hops[f"hop{hop + 1}"][link.name] = INFERRED if inferred else number
-            reasons[f"hop{hop + 1}.{link.name}"] = link.why
+        numbers: list[int | str] = list(link.suggested)
+        if link.name in own:
+            numbers[0] = INFERRED
+        for hop, number in enumerate(numbers):
+            if number != usual:
+                hops[f"hop{hop + 1}"][link.name] = number
+                reasons[f"hop{hop + 1}.{link.name}"] = link.why
     yield "neighbor_sampling.num_neighbors", hops, ""
     for place, reason in reasons.items():
         yield f"neighbor_sampling.num_neighbors.{place}", None, reason
