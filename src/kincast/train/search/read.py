@@ -15,7 +15,6 @@ from kincast.train.search.plan import PARAMETERS, ModelPlan
 from kincast.train.search.resolve import checked_value
 
 NEAREST = {
-    "adaptive_sampling": "neighbor_sampling.max_rows_per_seed",
     "disable_compilation": "optimization.optimizer",
     "encoder_overrides": "a column's type in the schema card: 'ignored' drops it",
     "handle_new_target_entities": "model_architecture.target_embedding_mode: feature",

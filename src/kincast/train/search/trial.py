@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from kincast.train.search.plan import Pruning
+from kincast.train.search.write import plain
 
 State = Literal["complete", "pruned", "stopped", "failed"]
 
@@ -45,8 +46,8 @@ class Trial:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; ``from_dict`` reads them back."""
-        found = asdict(self)
-        found["epochs"] = [value if math.isfinite(value) else None for value in self.epochs]
+        epochs = [value if math.isfinite(value) else None for value in self.epochs]
+        found: dict[str, Any] = plain({**asdict(self), "epochs": epochs})
         return found
 
     @staticmethod
