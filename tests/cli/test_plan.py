@@ -9,7 +9,11 @@ import pytest
 from kincast.cli.main import main
 from kincast.cli.train import seconds_of
 
-PROJECT = "source: shop.duckdb\ntasks: {buys: {query: PREDICT COUNT(orders.*, 0, 1, days) FOR EACH customers.id}}\n"
+PROJECT = """\
+source: shop.duckdb
+tasks:
+  buys: {query: "PREDICT COUNT(orders.*, 0, 1, days) FOR EACH customers.id"}
+"""
 
 
 @pytest.fixture
