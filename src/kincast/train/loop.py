@@ -115,7 +115,7 @@ class Trainer:
     def run(
         self,
         train: Examples,
-        validation: Examples,
+        validation: Examples | None,
         *,
         stop: Callable[[Fit], bool] = lambda fit: False,
         resume: bool = False,
@@ -125,7 +125,7 @@ class Trainer:
 
         Args:
             train: drawn anew in every epoch.
-            validation: decides which epoch is best.
+            validation: decides which epoch is best; without any it is the last.
             stop: asked after each epoch whether to end there.
             resume: go on from the folder's checkpoint if it is of the same run.
             progress: told after each batch.
@@ -134,37 +134,20 @@ class Trainer:
             TrainError: the loss is no longer a number.
             StorageError: the disk refused a checkpoint.
         """
-        num_batches = self._begin(train, resume)
-        validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
+        if resume:
+            self._restore()
+        else:
+            remove_checkpoint(self.folder)
+        size = self.settings.batch_size
+        num_batches = min(math.ceil(len(self._order(train)) / size), self.settings.max_steps_per_epoch)
+        if validation is not None:
+            validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
         last = min(self.settings.max_epochs, self.settings.stop_after or self.settings.max_epochs)
         while self.epoch <= last and not self._has_stalled() and not (self.fit.epochs and stop(self.fit)):
             self._train_epoch(train, num_batches, progress)
             self._end_epoch(num_batches, validation)
             self._save()
         return self.fit
-
-    def run_for(
-        self, num_epochs: int, train: Examples, *, resume: bool = False, progress: Progress = silent
-    ) -> dict[str, Tensor]:
-        """Train for a number of epochs that is known to be good, judging none; the weights after the last.
-
-        Arguments and errors as ``run``.
-        """
-        num_batches = self._begin(train, resume)
-        while self.epoch <= num_epochs:
-            self._train_epoch(train, num_batches, progress)
-            self.epoch, self.batch, self.loss_sum, self.seconds = self.epoch + 1, 0, 0.0, 0.0
-            self._save()
-        return {name: torch.from_numpy(array) for name, array in weights_of(self.network).items()}
-
-    def _begin(self, train: Examples, resume: bool) -> int:
-        """Go on where the checkpoint says, or start afresh; the number of batches of an epoch."""
-        if resume:
-            self._restore()
-        else:
-            remove_checkpoint(self.folder)
-        num_batches = math.ceil(len(self._order(train)) / self.settings.batch_size)
-        return min(num_batches, self.settings.max_steps_per_epoch)
 
     def _train_epoch(self, train: Examples, num_batches: int, progress: Progress) -> None:
         started = time.monotonic() - self.seconds
@@ -226,9 +209,11 @@ class Trainer:
         self.optimizer.step()
         self.loss_sum += value
 
-    def _end_epoch(self, num_batches: int, validation: Examples) -> None:
-        scores, _ = self.validation_loader.score(self.network, self.objective, validation.seeds)
-        value = self.judge.value(validation.target, scores)
+    def _end_epoch(self, num_batches: int, validation: Examples | None) -> None:
+        value = float("nan")
+        if validation is not None:
+            scores, _ = self.validation_loader.score(self.network, self.objective, validation.seeds)
+            value = self.judge.value(validation.target, scores)
         best = self.fit.epochs[self.fit.best_epoch - 1][self.metric] if self.fit.best_epoch else float("nan")
         self.fit.epochs.append(
             {
@@ -238,7 +223,7 @@ class Trainer:
                 "seconds": round(self.seconds, 3),
             }
         )
-        if self.fit.best_epoch == 0 or is_better(self.metric, value, best):
+        if validation is None or self.fit.best_epoch == 0 or is_better(self.metric, value, best):
             self.fit.best_epoch = self.epoch
             self.fit.weights = {name: torch.from_numpy(array) for name, array in weights_of(self.network).items()}
         self.epoch, self.batch, self.loss_sum, self.seconds = self.epoch + 1, 0, 0.0, 0.0

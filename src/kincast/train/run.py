@@ -200,12 +200,13 @@ def refit_network(
     prepared, settings, labels = found.prepared, found.settings, found.prepared.labels
     split = np.where(labels.split == 1, 0, labels.split).astype(np.int8)
     both = replace(prepared, labels=replace(labels, split=split))
+    train = settings.train.model_copy(update={"stop_after": found.fit.best_epoch})
+    settings = settings.model_copy(update={"train": train})
     fingerprint = _fingerprint(snapshot, settings, prepared) + " refit"
     trainer = new_trainer(snapshot, both, settings, folder, fingerprint)
-    train = training_examples(both, settings)
-    weights = trainer.run_for(found.fit.best_epoch, train, resume=resume, progress=progress)
+    fit = trainer.run(training_examples(both, settings), None, resume=resume, progress=progress)
     network = new_network(snapshot, prepared, settings)
-    network.load_state_dict(weights)
+    network.load_state_dict(fit.weights)
     return network
 
 

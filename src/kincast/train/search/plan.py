@@ -132,7 +132,7 @@ class ModelArchitecture:
 
     model: Model = field(default_factory=Model)
     num_pre_message_passing_layers: Choice[int] | None = _only(0)
-    num_post_message_passing_layers: Choice[int] | None = _only(2)
+    num_post_message_passing_layers: Choice[int] | None = _only(1)
     activation: Choice[str] | None = _only("relu")
     normalization: Choice[str] | None = _only("layer_norm")
     label_history: Choice[int] | None = _setting("model.label_history")
