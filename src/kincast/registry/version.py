@@ -75,7 +75,7 @@ class VersionInfo:
         created_us: when it was trained.
         best_epoch: epoch its weights come from, 1-based.
         plan: the model plan in YAML, one value of each parameter; training by it gives the same weights.
-        search: the trials it was chosen from as plain JSON values; empty where there was only one.
+        search: the trials it was chosen from as plain JSON values; empty where there was one and nothing to say of it.
         id: sortable by time within a task, such as ``churn-20261120T140501-3fa9c1``; ``save_version`` gives it.
     """
 

@@ -141,7 +141,7 @@ def _info(name: str, snapshot: Snapshot, found: Found, comparison: Comparison) -
         published={n: dict(values) for n, values in settings.published.items()},
         decides=prepared.judge.decides,
         plan=found.plan.to_yaml(),
-        search=found.as_dict() if len(found.trials) > 1 else {},
+        search=found.as_dict() if len(found.trials) > 1 or found.trials[0].note else {},
     )
 
 

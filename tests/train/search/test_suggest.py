@@ -54,9 +54,9 @@ def with_labels(planted: Planted, num: int, share: float) -> ModelPlan:
     ("num", "batches", "widths"),
     [
         (300, (64,), (64,)),
-        (6_000, (128,), (64, 128)),
+        (6_000, (128,), (64,)),
         (20_000, (512,), (64, 128)),
-        (90_000, (512, 1024), (64, 128, 256)),
+        (100_000, (512, 1024), (64, 128, 256)),
     ],
 )
 def test_batches_and_widths_follow_the_number_of_labels(

@@ -96,3 +96,6 @@ def test_what_was_given_up_or_failed_never_wins() -> None:
     assert best is not None
     assert best.number == 2
     assert best_of(trials[3:], is_error=False) is None
+    nowhere = Trial(5, {}, {}, "complete", None, 1, (math.nan,))
+    assert best_of([*trials, nowhere], is_error=True) == best
+    assert best_of([nowhere], is_error=False) == nowhere

@@ -142,10 +142,11 @@ class Search:
     def _check(self) -> None:
         """Refuse what could only fail hours later: values that the task cannot have."""
         edges = edge_types(self.shared.snapshot.schema)
-        for name, values in {"": ((),), **self.space}.items():
+        for name, values in self.space.items():
             for place in range(len(values)):
                 settings, _ = self._settings({name: place})
-                self.shared.objective(settings)
+                if name.startswith("optimization."):
+                    self.shared.objective(settings)
                 model = settled(settings, self.shared.snapshot, self.shared.prepared).model
                 link_samplings(edges, *plan_of(model))
 

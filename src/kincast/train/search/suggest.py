@@ -31,7 +31,7 @@ BATCH_SIZES = (512, 1024)
 LEAST_BATCH = 64
 RATES = (0.003, 0.0001, 0.0003, 0.001, 0.01, 0.05)
 WIDTHS = (64, 128, 256)
-LABELS_OF_WIDTH = {128: 5_000, 256: 50_000}
+LABELS_OF_WIDTH = {128: 20_000, 256: 100_000}
 """Training labels from which a width is tried."""
 FEW_LABELS = 20_000
 RARE = 0.02  # share of the rarer class below which the other is drawn less often

@@ -85,10 +85,17 @@ def _best(values: Sequence[float], sign: float) -> float:
 
 
 def best_of(trials: Sequence[Trial], *, is_error: bool) -> Trial | None:
-    """The trial with the best validation metric, the first of equals; those given up do not count."""
-    found = [trial for trial in trials if trial.metric is not None and trial.state in ("complete", "stopped")]
+    """The trial with the best validation metric, the first of equals; those given up do not count.
+
+    Where the metric is a number for none, such as AUROC without a positive, the first that has a model.
+    """
+    found = [trial for trial in trials if trial.best_epoch and trial.state in ("complete", "stopped")]
     sign = -1.0 if is_error else 1.0
-    return max(found, key=lambda trial: (sign * (trial.metric or 0.0), -trial.number), default=None)
+
+    def rank(trial: Trial) -> tuple[float, int]:
+        return -math.inf if trial.metric is None else sign * trial.metric, -trial.number
+
+    return max(found, key=rank, default=None)
 
 
 def front_of(trials: Sequence[Trial], *, is_error: bool) -> list[int]:
