@@ -75,6 +75,10 @@ def test_a_rare_class_and_the_targets_own_facts_are_seen_to(planted: Planted) ->
     (hops,) = plan.choices()["neighbor_sampling.num_neighbors"]
     assert hops["hop1"]["customers.customer_id->orders.customer_id"] == "inferred"
     assert "target's own facts" in plan.to_yaml()
+    project, snapshot = planted
+    fast = suggest_model_plan(compile_task(project.tasks["buys"].query, snapshot.schema), snapshot, "fast")
+    (hops,) = fast.choices()["neighbor_sampling.num_neighbors"]
+    assert hops["hop1"]["customers.customer_id->orders.customer_id"] <= 2 * 12
 
 
 def test_modes_spend_what_they_say(planted: Planted) -> None:

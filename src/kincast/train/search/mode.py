@@ -24,6 +24,7 @@ class Effort:
         fanout: of each of two hops.
         epochs: of a trial at most.
         steps: of an epoch at most.
+        inferred: neighbours among the target's own facts follow from their number; else they are twice the fanout.
         refit: learn anew from training and validation labels at the end.
     """
 
@@ -31,12 +32,13 @@ class Effort:
     fanout: int
     epochs: int
     steps: int
+    inferred: bool
     refit: bool
 
 
 EFFORTS = {
-    RunMode.DEBUG: Effort(2, 8, 2, 2, refit=False),
-    RunMode.FAST: Effort(4, 12, 8, 1_000, refit=False),
-    RunMode.NORMAL: Effort(8, 16, 12, 2_000, refit=True),
-    RunMode.BEST: Effort(16, 24, 16, 2_000, refit=True),
+    RunMode.DEBUG: Effort(2, 8, 2, 2, inferred=False, refit=False),
+    RunMode.FAST: Effort(4, 12, 8, 1_000, inferred=False, refit=False),
+    RunMode.NORMAL: Effort(8, 16, 12, 2_000, inferred=True, refit=True),
+    RunMode.BEST: Effort(16, 24, 16, 2_000, inferred=True, refit=True),
 }

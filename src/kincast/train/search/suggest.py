@@ -89,7 +89,8 @@ def _job(task: Task, snapshot: Snapshot, train: Labels, mode: RunMode) -> Said:
 
 
 def _neighbors(task: Task, snapshot: Snapshot, train: Labels, mode: RunMode) -> Said:
-    usual = EFFORTS[mode].fanout
+    effort = EFFORTS[mode]
+    usual = effort.fanout
     edges = edge_types(snapshot.schema)
     found = suggest_fanouts(snapshot, task, edges, fanout_table(edges, [usual] * NUM_HOPS, {}))
     own = {edge.name for edge in edges if edge.reverse and edge.table == task.entity and edge.other in task.fact_tables}
@@ -97,12 +98,16 @@ def _neighbors(task: Task, snapshot: Snapshot, train: Labels, mode: RunMode) -> 
     reasons = {"hop1.default": f"{mode.value} mode"}
     for link in found:
         numbers: list[int | str] = list(link.suggested)
-        if link.name in own:
+        why = link.why
+        if link.name in own and effort.inferred:
             numbers[0] = INFERRED
+        elif link.name in own:
+            numbers[0] = min(link.suggested[0], 2 * usual)
+            why = f"the target's own facts: twice the usual in {mode.value} mode, 'inferred' in normal mode"
         for hop, number in enumerate(numbers):
             if number != usual:
                 hops[f"hop{hop + 1}"][link.name] = number
-                reasons[f"hop{hop + 1}.{link.name}"] = link.why
+                reasons[f"hop{hop + 1}.{link.name}"] = why
     yield "neighbor_sampling.num_neighbors", hops, ""
     for place, reason in reasons.items():
         yield f"neighbor_sampling.num_neighbors.{place}", None, reason
