@@ -76,7 +76,7 @@ def _kill_when_half_done(process: subprocess.Popen[bytes], checkpoint: Path, *ot
 
     Not before the other files are there too.
     """
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, "the training ended before it could be killed"
         epochs = _epochs_in(checkpoint)
