@@ -73,7 +73,7 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     """
     _, settings = project.task(name)
     task = compile_task(settings.query, snapshot.schema, project.targets)
-    _check(task, settings)
+    check_settings(task, settings)
     labels, parts = _labels(project, name, task, snapshot, progress)
     train = labels.of(0)
     if len(train.rows) == 0:
@@ -230,7 +230,12 @@ def objective_of(
     return JointObjective(tuple(found), tuple(scales)), tuple(priors)
 
 
-def _check(task: Task, settings: TaskSettings) -> None:
+def check_settings(task: Task, settings: TaskSettings) -> None:
+    """Refuse settings that do not suit the kind of task.
+
+    Raises:
+        ProjectError: there is one.
+    """
     if settings.train.majority_ratio is not None and (task.kind not in CLASSES or task.targets):
         what = f"majority_ratio is for one binary or multiclass target, not for {task.kind.words}"
         raise ProjectError(what, where="train.majority_ratio", hint="leave it out")

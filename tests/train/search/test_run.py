@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.planted import Planted
 from kincast.errors import ProjectError, TrainError
 from kincast.progress import silent
 from kincast.project import TaskSettings
+from kincast.query.task import TaskKind
 from kincast.train.loop import Fit
 from kincast.train.prepare import Prepared, new_network, prepare
 from kincast.train.search.plan import ModelPlan
@@ -201,6 +203,33 @@ def test_a_bug_is_no_lack_of_memory(searching: Searching) -> None:
 def test_what_could_only_fail_hours_later_is_refused_before(text: str, says: str, searching: Searching) -> None:
     with pytest.raises(ProjectError, match=says):
         searching(plan=parse_plan(text))[0].run()
+
+
+def test_values_must_suit_the_kind_of_task(planted: Planted, prepared: Prepared) -> None:
+    project, snapshot = planted
+    settings = project.tasks["buys"]
+    other = replace(prepared, task=replace(prepared.task, kind=TaskKind.REGRESSION))
+    shared = Shared(project, settings, snapshot, other, None)
+    balanced = settings.model_copy(update={"train": settings.train.model_copy(update={"majority_ratio": 2.0})})
+    with pytest.raises(ProjectError, match="majority_ratio is for"):
+        shared.objective(balanced)
+
+
+def test_values_that_do_not_go_together_fail_one_trial(searching: Searching, monkeypatch: pytest.MonkeyPatch) -> None:
+    search, trainer = searching()
+    settings_of = search._settings
+
+    def picky(places: dict[str, int]) -> Any:
+        if len(places) > 1 and places["optimization.base_lr"] == 0:
+            raise ProjectError("they do not go together")
+        return settings_of(places)
+
+    monkeypatch.setattr(search, "_settings", picky)
+    found = search.run()
+    notes = {trial.values["optimization.base_lr"]: trial.note for trial in found.trials}
+    assert notes[0.003] == "they do not go together"
+    assert trainer.tried
+    assert all(settings.train.learning_rate != 0.003 for settings in trainer.tried)
 
 
 def test_trials_share_what_they_have_in_common(planted: Planted, prepared: Prepared) -> None:

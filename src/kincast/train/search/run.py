@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from kincast import __version__
-from kincast.errors import DataError, TrainError
+from kincast.errors import DataError, ProjectError, TrainError
 from kincast.graph.snapshot import Snapshot
 from kincast.progress import Progress, silent
 from kincast.project import FeatureSettings, TaskSettings
@@ -156,9 +156,12 @@ class Search:
     def _try(self, places: dict[str, int], resume: bool, progress: Progress) -> tuple[Trial, Fit | None]:
         """Train with the values at those places; batches are halved as long as memory does not suffice."""
         began, note = time.monotonic(), ""
-        settings, features = self._settings(places)
         values = {name: self.space[name][place] for name, place in places.items()}
         trial = Trial(len(self.trials) + 1, places, values, "failed")
+        try:
+            settings, features = self._settings(places)
+        except ProjectError as error:  # each value is sound, but not all of them together
+            return replace(trial, note=error.what), None
         if not self.is_alone:
             progress = _prefixed(progress, f"trial {trial.number} of {self.num_trials}")
         fit: Fit | None = None

@@ -13,7 +13,7 @@ from kincast.model.objective import Objective
 from kincast.progress import Progress, silent
 from kincast.project import FeatureSettings, Project, TaskSettings
 from kincast.train.judge import JointJudge, Judge
-from kincast.train.prepare import Prepared, features_of, history_of, objective_of
+from kincast.train.prepare import Prepared, check_settings, features_of, history_of, objective_of
 
 
 class Shared:
@@ -57,6 +57,7 @@ class Shared:
 
     def objective(self, settings: TaskSettings) -> Objective | JointObjective:
         """The objective with those settings; raises as ``of``."""
+        check_settings(self.prepared.task, settings)
         return objective_of(self._train, self.prepared.parts, settings)[0]
 
 
