@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from kincast.source.open import open_source
     from kincast.source.stream import open_stream
     from kincast.train.run import train_task
+    from kincast.train.search.plan import ModelPlan
+    from kincast.train.search.read import read_plan
+    from kincast.train.search.suggest import suggest_model_plan
 
 __version__ = "0.1.0"
 
@@ -34,6 +37,7 @@ __all__ = [
     "KincastError",
     "Live",
     "LivePredictor",
+    "ModelPlan",
     "Predictor",
     "Project",
     "Report",
@@ -49,7 +53,9 @@ __all__ = [
     "open_source",
     "open_stream",
     "predict_all",
+    "read_plan",
     "read_project",
+    "suggest_model_plan",
     "train_task",
 ]
 
@@ -59,6 +65,7 @@ _HOMES = {
     "KincastError": "kincast.errors",
     "Live": "kincast.graph.follow",
     "LivePredictor": "kincast.predict.live",
+    "ModelPlan": "kincast.train.search.plan",
     "Predictor": "kincast.predict.online",
     "Project": "kincast.project",
     "Report": "kincast.report",
@@ -74,7 +81,9 @@ _HOMES = {
     "open_source": "kincast.source.open",
     "open_stream": "kincast.source.stream",
     "predict_all": "kincast.predict.batch",
+    "read_plan": "kincast.train.search.read",
     "read_project": "kincast.project",
+    "suggest_model_plan": "kincast.train.search.suggest",
     "train_task": "kincast.train.run",
 }
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from kincast.clock import Span, parse_instant, parse_span
+from kincast.document import read_document
 from kincast.errors import KincastError, ProjectError
 
 PROJECT_FILE = "kincast.yaml"
@@ -316,6 +316,7 @@ class TrainSettings(Settings):
 
     Attributes:
         max_epochs: passes over the training seeds at most.
+        stop_after: passes after which training ends all the same; the rate falls as if it went on to ``max_epochs``.
         max_steps_per_epoch: batches per pass at most.
         batch_size: seeds per step.
         learning_rate: peak rate of AdamW.
@@ -338,6 +339,7 @@ class TrainSettings(Settings):
     """
 
     max_epochs: int = Field(12, ge=1)
+    stop_after: int | None = Field(None, ge=1)
     max_steps_per_epoch: int = Field(400, ge=1)
     batch_size: int = Field(512, ge=1, le=65_536)
     learning_rate: float = Field(3e-3, gt=0, le=10)
@@ -376,12 +378,14 @@ class TaskSettings(Settings):
         ties: whether a prediction sees facts at its very instant: ``visible`` does, ``strict`` sees earlier ones only.
         predict: what predictions say.
         cohorts: columns of the entity's table, as ``customers.country``, by which the test metrics are shown apart.
+        plan: a model plan, searched before the best of it is trained; what it does not say is as here.
         published: metrics published by others, name → metric → text, printed beside ours and marked as quoted.
     """
 
     query: str
     labels: PlaceField | None = None
     ties: Ties = "visible"
+    plan: PlaceField | None = None
     split: SplitSettings = Field(default_factory=SplitSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
@@ -532,34 +536,12 @@ def read_project(folder: Path) -> Project:
         raise ProjectError(error.what, where=str(path), hint=error.hint) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a name that is there twice; YAML would take the last and be silent about the others."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping with each name once."""
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is there twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _read_values(path: Path) -> dict[Any, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        values = read_document(path)
     except FileNotFoundError:
         hint = "kincast init PATH_OR_URL"
         raise ProjectError("there is no project here", where=str(path), hint=hint) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ProjectError(f"not YAML: {getattr(error, 'problem', error)}", where=where) from None
-    except RecursionError:
-        raise ProjectError("is nested too deeply", where=str(path)) from None
-    except (OSError, ValueError) as error:  # unreadable, not UTF-8, or a date that no calendar has
-        raise ProjectError(f"cannot be read: {error}", where=str(path)) from None
     if not isinstance(values, dict):
         raise ProjectError("is empty or not a mapping", where=str(path), hint="it needs at least 'source: PATH_OR_URL'")
     return values

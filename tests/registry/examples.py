@@ -42,6 +42,7 @@ def version_info(**changes: Any) -> VersionInfo:
         schema=SCHEMA,
         snapshot_id="00112233aabbccdd",
         settings={"split": {"validation_windows": 1}, "model": {"channels": 64}, "train": {"seed": 0}},
+        plan="optimization: {batch_size: 512}\n",
         metrics={
             "validation": {"auroc": Interval(0.80, 0.78, 0.82)},
             "test": {"auroc": Interval(0.79, 0.77, float("nan"))},

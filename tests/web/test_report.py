@@ -42,6 +42,7 @@ def version(ours: float = 0.8, theirs: float = 0.7, spread: float = 0.01) -> dic
         "margins": {"LightGBM": {"test": {"auroc": triple(ours - theirs)}}},
         "published": {"Paper": {"auroc": ".71 ± .02"}},
         "cohorts": [],
+        "search": {},
     }
 
 
@@ -115,6 +116,17 @@ def test_it_says_what_was_found() -> None:
         "champion",
     ):
         assert text in html
+
+
+def test_it_shows_the_trials_that_a_model_was_chosen_from() -> None:
+    whole = {"state": "complete", "seconds": 1.5, "note": "", "epochs": [0.7, 0.8]}
+    one = {**whole, "number": 1, "metric": 0.8, "row_us": 12.0, "values": {"optimization.base_lr": 0.003}}
+    other = {**whole, "number": 2, "metric": None, "row_us": None, "values": {}, "state": "failed", "note": "<b>no</b>"}
+    search = {"metric": "auroc", "best": 1, "front": [1], "trials": [one, other]}
+    task = replace(page().tasks[0], version={**version(), "search": search})
+    text = render_report(page(tasks=[task]))
+    for words in ("complete, best, front", "base_lr 0.003", "failed: &lt;b&gt;no&lt;/b&gt;"):
+        assert words in text
 
 
 def test_nothing_in_the_data_becomes_markup() -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kincast.train.search.mode import RunMode
+
 ProjectOption = Annotated[
     Path, typer.Option("--project", "-p", metavar="DIR", help="Folder with kincast.yaml.", show_default="this folder")
 ]
@@ -24,6 +26,10 @@ VersionOption = Annotated[
 AsOfOption = Annotated[
     str | None,
     typer.Option("--as-of", metavar="INSTANT", help="Date or date-time, UTC.", show_default="the latest in the data"),
+]
+ModeOption = Annotated[
+    RunMode | None,
+    typer.Option("--mode", case_sensitive=False, help="Suggest a model plan that takes so long to search."),
 ]
 
 HERE = Path()

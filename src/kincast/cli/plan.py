@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from kincast.cli.console import Console
-from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument
+from kincast.cli.options import HERE, JsonOption, ModeOption, ProjectOption, QuietOption, TaskArgument
+from kincast.train.search.mode import RunMode
 
 if TYPE_CHECKING:
+    from kincast.cli.workspace import Workspace
     from kincast.train.plan import Cost, TrainingPlan
+    from kincast.train.search.plan import ModelPlan
 
 
 def plan(
     task: TaskArgument = None,
+    mode: ModeOption = None,
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="FILE", help="Write a model plan there, for kincast train --plan.")
+    ] = None,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what training will cost, and suggest fanouts."""
+    """Say what training will cost; with --mode or --write, suggest a model plan."""
     from kincast.cli.workspace import Workspace
 
     console = Console(as_json=as_json, quiet=quiet)
     workspace = Workspace.open(project)
+    if mode is not None or write is not None:
+        return write_plan(console, workspace, task, mode, write)
 
     from kincast.train.plan import make_plan
     from kincast.train.prepare import prepare
@@ -33,6 +45,40 @@ def plan(
         found = make_plan(name, settings, snapshot, prepared, progress)
     show_plan(console, found)
     console.result(found.as_dict())
+    return None
+
+
+def write_plan(
+    console: Console, workspace: Workspace, task: str | None, mode: RunMode | None, path: Path | None
+) -> None:
+    """Print a suggested model plan, or write it to a file that is not there yet."""
+    import yaml
+
+    from kincast.atomic import replace_text
+    from kincast.errors import ProjectError
+
+    if path is not None and path.exists():
+        raise ProjectError("is already there", where=str(path), hint="choose another name, or remove it")
+    name, _ = workspace.project.task(task)
+    text = suggested_plan(console, workspace, name, mode or RunMode.NORMAL).to_yaml()
+    if path is None:
+        console.say(text.rstrip())
+    else:
+        replace_text(path, text)
+        console.say(f"plan: {path}; next: kincast train {name} --plan {path}")
+    console.result(yaml.safe_load(text))
+
+
+def suggested_plan(console: Console, workspace: Workspace, name: str, mode: RunMode) -> ModelPlan:
+    """The model plan that a task's labels and links suggest."""
+    from kincast.train.prepare import labels_of
+    from kincast.train.search.suggest import suggest_model_plan
+
+    _, _, task = workspace.task(name)
+    snapshot = workspace.snapshot()
+    with console.progress() as progress:
+        labels = labels_of(workspace.project, name, task, snapshot, progress)
+    return suggest_model_plan(task, snapshot, mode, labels=labels)
 
 
 def show_plan(console: Console, found: TrainingPlan) -> None:

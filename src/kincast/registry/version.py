@@ -25,10 +25,11 @@ FORMAT = 1
 MANIFEST_FILE = "manifest.json"
 INFO_FILE = "version.json"
 SCHEMA_FILE = "schema.json"
+SETTINGS_FILE = "settings.yaml"
 PLAN_FILE = "plan.yaml"
 FEATURES_FILE = "features.json"
 WEIGHTS_FILE = "weights.safetensors"
-FILES = (INFO_FILE, SCHEMA_FILE, PLAN_FILE, FEATURES_FILE, WEIGHTS_FILE)
+FILES = (INFO_FILE, SCHEMA_FILE, SETTINGS_FILE, PLAN_FILE, FEATURES_FILE, WEIGHTS_FILE)
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*-\d{8}T\d{6}-[0-9a-f]{6}")
 
 
@@ -90,7 +91,7 @@ class VersionInfo:
         classes: names of the class codes; empty for regression.
         schema: the database it was trained on.
         snapshot_id: the snapshot it was trained on.
-        settings: its plan as plain JSON values: ``ties``, ``split``, ``model``, ``train``.
+        settings: of its task as plain JSON values: ``ties``, ``split``, ``model``, ``train``.
         metrics: its own metrics per split.
         baselines: baseline name → metrics per split, measured on the very same rows.
         margins: baseline name → its own metrics minus the baseline's per split, paired on the same rows.
@@ -100,6 +101,8 @@ class VersionInfo:
         code_version: version of Kincast that trained it.
         created_us: when it was trained.
         best_epoch: epoch its weights come from, 1-based.
+        plan: the model plan in YAML, one value of each parameter; training by it gives the same weights.
+        search: the trials it was chosen from as plain JSON values; empty where there was one and nothing to say of it.
         id: sortable by time within a task, such as ``churn-20261120T140501-3fa9c1``; ``save_version`` gives it.
     """
 
@@ -120,6 +123,8 @@ class VersionInfo:
     cohorts: tuple[Cohort, ...] = ()
     published: dict[str, dict[str, str | float]] = field(default_factory=dict)
     decides: tuple[str, ...] = ()
+    plan: str = ""
+    search: dict[str, Any] = field(default_factory=dict)
     id: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -230,7 +235,8 @@ def load_version(root: Path, id: str) -> Version:
     try:
         values = json.loads(contents[INFO_FILE])
         values["schema"] = json.loads(contents[SCHEMA_FILE])
-        values["settings"] = yaml.safe_load(contents[PLAN_FILE])
+        values["settings"] = yaml.safe_load(contents[SETTINGS_FILE])
+        values["plan"] = contents[PLAN_FILE].decode()
         info = VersionInfo.from_dict(values)
         features = json.loads(contents[FEATURES_FILE])
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, KincastError) as error:
@@ -268,6 +274,7 @@ def _contents(
     values = info.as_dict()
     schema = values.pop("schema")
     settings = json.loads(canonical_json(values.pop("settings")))
+    plan = values.pop("plan")
     arrays = {}
     for name, weight in weights.items():
         if not isinstance(weight, np.ndarray):
@@ -276,7 +283,8 @@ def _contents(
     return {
         INFO_FILE: canonical_json(values),
         SCHEMA_FILE: canonical_json(schema),
-        PLAN_FILE: yaml.safe_dump(settings, sort_keys=True, allow_unicode=True).encode(),
+        SETTINGS_FILE: yaml.safe_dump(settings, sort_keys=True, allow_unicode=True).encode(),
+        PLAN_FILE: plan.encode(),
         FEATURES_FILE: canonical_json(features),
         WEIGHTS_FILE: safetensors.numpy.save(arrays),
     }

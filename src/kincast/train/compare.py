@@ -55,17 +55,21 @@ class Comparison:
 def compare(
     snapshot: Snapshot,
     prepared: Prepared,
-    network: Network | LinkNetwork,
+    networks: tuple[Network | LinkNetwork, Network | LinkNetwork],
     settings: TaskSettings,
     progress: Progress = silent,
 ) -> Comparison:
-    """Blend the network with trees, and measure the model and every baseline, per split, on the very same rows."""
+    """Blend the network with trees, and measure the model and every baseline, per split, on the very same rows.
+
+    Where the final network learnt from the validation labels too, the one before is judged on these, blended and
+    calibrated; ``networks`` are the ones for validation and test.
+    """
     labels = prepared.labels
     entities = _entities(snapshot, labels)
     own: dict[int, tuple[Scored, Spreads]] = {}
     for split in SPLITS:
         loader, seeds = new_loader(snapshot, prepared, settings, split), examples(labels.of(split)).seeds
-        scores, spreads, _ = loader.answer(network, prepared.objective, seeds, progress)
+        scores, spreads, _ = loader.answer(networks[split - 1], prepared.objective, seeds, progress)
         own[split] = scores, spreads
     rivals, trees = _rivals(snapshot, prepared, settings, entities, progress)
     blend = None

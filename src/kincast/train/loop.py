@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,12 +112,21 @@ class Trainer:
         self.fit = Fit()
         self.epoch, self.batch, self.loss_sum, self.seconds = 1, 0, 0.0, 0.0
 
-    def run(self, train: Examples, validation: Examples, *, resume: bool = False, progress: Progress = silent) -> Fit:
+    def run(
+        self,
+        train: Examples,
+        validation: Examples | None,
+        *,
+        stop: Callable[[Fit], bool] = lambda fit: False,
+        resume: bool = False,
+        progress: Progress = silent,
+    ) -> Fit:
         """Train until the validation metric has not improved for ``patience`` epochs, or the epochs are over.
 
         Args:
             train: drawn anew in every epoch.
-            validation: decides which epoch is best.
+            validation: decides which epoch is best; without any it is the last.
+            stop: asked after each epoch whether to end there.
             resume: go on from the folder's checkpoint if it is of the same run.
             progress: told after each batch.
 
@@ -131,8 +140,10 @@ class Trainer:
             remove_checkpoint(self.folder)
         size = self.settings.batch_size
         num_batches = min(math.ceil(len(self._order(train)) / size), self.settings.max_steps_per_epoch)
-        validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
-        while self.epoch <= self.settings.max_epochs and not self._has_stalled():
+        if validation is not None:
+            validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
+        last = min(self.settings.max_epochs, self.settings.stop_after or self.settings.max_epochs)
+        while self.epoch <= last and not self._has_stalled() and not (self.fit.epochs and stop(self.fit)):
             self._train_epoch(train, num_batches, progress)
             self._end_epoch(num_batches, validation)
             self._save()
@@ -198,9 +209,11 @@ class Trainer:
         self.optimizer.step()
         self.loss_sum += value
 
-    def _end_epoch(self, num_batches: int, validation: Examples) -> None:
-        scores, _ = self.validation_loader.score(self.network, self.objective, validation.seeds)
-        value = self.judge.value(validation.target, scores)
+    def _end_epoch(self, num_batches: int, validation: Examples | None) -> None:
+        value = float("nan")
+        if validation is not None:
+            scores, _ = self.validation_loader.score(self.network, self.objective, validation.seeds)
+            value = self.judge.value(validation.target, scores)
         best = self.fit.epochs[self.fit.best_epoch - 1][self.metric] if self.fit.best_epoch else float("nan")
         self.fit.epochs.append(
             {
@@ -210,7 +223,7 @@ class Trainer:
                 "seconds": round(self.seconds, 3),
             }
         )
-        if self.fit.best_epoch == 0 or is_better(self.metric, value, best):
+        if validation is None or self.fit.best_epoch == 0 or is_better(self.metric, value, best):
             self.fit.best_epoch = self.epoch
             self.fit.weights = {name: torch.from_numpy(array) for name, array in weights_of(self.network).items()}
         self.epoch, self.batch, self.loss_sum, self.seconds = self.epoch + 1, 0, 0.0, 0.0

@@ -82,17 +82,14 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     """
     _, settings = project.task(name)
     task = compile_task(settings.query, snapshot.schema, project.targets)
-    _check(task, settings)
+    check_settings(task, settings)
     labels, parts = _labels(project, name, task, snapshot, progress)
     labels = frozen_alike(labels, settings.train.seed)
     train = labels.of(0)
     if len(train.rows) == 0:
         raise DataError("there is no training label", where=settings.query, hint="kincast explain shows the anchors")
-    until_us = int(train.visible_us.max()) if not _is_timeless(task) else snapshot.max_time_us
-    spec = fit_features(snapshot, until_us - settings.strict, task.hidden, project.feature_settings)
-    folder, readahead = project.work / "features", project.features.readahead
-    features = open_features(snapshot, spec, folder, progress, readahead=readahead)
-    objective, priors = _objective(train, parts, settings)
+    features = features_of(project, settings, task, train, snapshot, progress)
+    objective, priors = objective_of(train, parts, settings)
     judge = judge_of(task, objective, labels.classes, priors)
     seen = np.zeros(0, np.int64)
     if task.kind in LINKS and train.lists is not None:
@@ -100,8 +97,18 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     history = history_of(settings, task, labels, snapshot, features)
     aggregates = None
     if task.kind not in LINKS:
-        aggregates = fit_aggregates(snapshot, task.entity, until_us - settings.strict, task.hidden)
+        aggregates = fit_aggregates(snapshot, task.entity, features.spec.until_us, task.hidden)
     return Prepared(task, labels, features, objective, judge, parts, seen, history, aggregates)
+
+
+def features_of(
+    project: Project, settings: TaskSettings, task: Task, train: Labels, snapshot: Snapshot, progress: Progress = silent
+) -> FeatureStore:
+    """Encoded features, with statistics of the period of the training labels."""
+    until_us = int(train.visible_us.max()) if not _is_timeless(task) else snapshot.max_time_us
+    spec = fit_features(snapshot, until_us - settings.strict, task.hidden, project.feature_settings)
+    folder, readahead = project.work / "features", project.features.readahead
+    return open_features(snapshot, spec, folder, progress, readahead=readahead)
 
 
 def history_of(
@@ -219,10 +226,15 @@ def _labels(
     return side_by_side(parts, task.query_line), dict(zip(names, parts, strict=True))
 
 
-def _objective(
+def objective_of(
     train: Labels, parts: dict[str, Labels], settings: TaskSettings
 ) -> tuple[Objective | JointObjective, tuple[float, ...]]:
-    """The objective, and of several targets the share of the most frequent class of each."""
+    """The objective, and of several targets the share of the most frequent class of each.
+
+    Raises:
+        ProjectError: a setting does not suit the kind of task.
+        DataError: the loss does not suit the targets.
+    """
     if not parts:
         return fit_objective(train, settings.train, output_channels=settings.model.output_channels), ()
     plan, found, scales, priors = settings.train, [], [], []
@@ -239,7 +251,12 @@ def _objective(
     return JointObjective(tuple(found), tuple(scales)), tuple(priors)
 
 
-def _check(task: Task, settings: TaskSettings) -> None:
+def check_settings(task: Task, settings: TaskSettings) -> None:
+    """Refuse settings that do not suit the kind of task.
+
+    Raises:
+        ProjectError: there is one.
+    """
     if settings.train.majority_ratio is not None and (task.kind not in CLASSES or task.targets):
         what = f"majority_ratio is for one binary or multiclass target, not for {task.kind.words}"
         raise ProjectError(what, where="train.majority_ratio", hint="leave it out")

@@ -6,17 +6,24 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kincast import __version__
+from kincast.errors import ProjectError
 from kincast.graph.snapshot import Snapshot
+from kincast.model.link import LinkNetwork
+from kincast.model.network import Network, weights_of
 from kincast.model.objective import LINKS
 from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
 from kincast.project import Project, TaskSettings
 from kincast.query.encode import Lists
+from kincast.query.task import TaskKind
 from kincast.registry.version import Version, VersionInfo, save_version
 from kincast.train.calibrate import check_method
 from kincast.train.candidate import CandidateSource, LinkTrainer
@@ -32,20 +39,36 @@ from kincast.train.prepare import (
     new_network,
     prepare,
     run_folder,
-    settled,
     training_examples,
 )
+from kincast.train.search.plan import ModelPlan
+from kincast.train.search.read import read_plan
+from kincast.train.search.run import Found, Search
+from kincast.train.search.share import Shared
+
+Stop = Callable[[Fit], bool]
 
 
 def train_task(
-    project: Project, name: str, *, snapshot: Snapshot, resume: bool = False, progress: Progress = silent
+    project: Project,
+    name: str,
+    *,
+    snapshot: Snapshot,
+    plan: ModelPlan | None = None,
+    budget_s: float | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
 ) -> Version:
     """Train one task of a project, compare it with the baselines on the same rows, and save the version.
+
+    What the plan leaves open is searched; the trial that is best on the validation period becomes the version.
 
     Args:
         project: its settings and folders.
         name: of the task.
         snapshot: the rows.
+        plan: what is searched; by default the plan that the task names, or its settings as they are.
+        budget_s: no epoch of a search begins when it has taken so many seconds; None for no end.
         resume: go on from the checkpoint of a killed run of the same plan and snapshot.
         progress: told what is done.
 
@@ -58,15 +81,29 @@ def train_task(
     """
     limit_threads()
     _, settings = project.task(name)
-    prepared = prepare(project, name, snapshot, progress)
-    _check(snapshot, prepared, settings)
-    settings = settled(settings, snapshot, prepared)
-    project = project.model_copy(update={"tasks": {**project.tasks, name: settings}})
-    fit = fit_network(project, name, snapshot, prepared, resume=resume, progress=progress)
-    network = new_network(snapshot, prepared, settings)
+    if plan is None:
+        plan = ModelPlan() if settings.plan is None else read_plan(project.folder / settings.plan)
+    search = new_search(project, name, snapshot, plan, budget_s, progress)
+    found = search.run(resume=resume, progress=progress)
+    settings, prepared, fit = found.settings, found.prepared, found.fit
+    network = final = new_network(snapshot, prepared, settings)
     network.load_state_dict(fit.weights)
-    comparison = compare(snapshot, prepared, network, settings, progress)
-    info = VersionInfo(
+    if plan.training_job.refit_trainval:
+        folder = run_folder(project, name)
+        final = refit_network(found, snapshot, folder, resume=resume, progress=progress)
+    comparison = compare(snapshot, prepared, (network, final), settings, progress)
+    info = _info(name, snapshot, found, comparison)
+    features = _features(snapshot, prepared, fit, comparison)
+    version = save_version(project.versions, info, weights_of(final), features)
+    remove_checkpoint(run_folder(project, name))
+    search.record.remove()
+    shutil.rmtree(label_folder(project, name), ignore_errors=True)
+    return version
+
+
+def _info(name: str, snapshot: Snapshot, found: Found, comparison: Comparison) -> VersionInfo:
+    settings, prepared = found.settings, found.prepared
+    return VersionInfo(
         task=name,
         query=prepared.task.text,
         kind=prepared.task.kind.value,
@@ -83,34 +120,75 @@ def train_task(
         cohorts=comparison.cohorts,
         code_version=__version__,
         created_us=time.time_ns() // 1_000,
-        best_epoch=fit.best_epoch,
+        best_epoch=found.fit.best_epoch,
         published={n: dict(values) for n, values in settings.published.items()},
         decides=prepared.judge.decides,
+        plan=found.plan.to_yaml(),
+        search=found.as_dict() if len(found.trials) > 1 or found.trials[0].note else {},
     )
-    features = _features(snapshot, prepared, fit, comparison)
-    weights = {n: tensor.numpy() for n, tensor in fit.weights.items()}
-    version = save_version(project.versions, info, weights, features)
-    remove_checkpoint(run_folder(project, name))
-    shutil.rmtree(label_folder(project, name), ignore_errors=True)
-    return version
 
 
-def fit_network(
+def new_search(
     project: Project,
     name: str,
     snapshot: Snapshot,
+    plan: ModelPlan,
+    budget_s: float | None = None,
+    progress: Progress = silent,
+) -> Search:
+    """The search for the plan of a task; its checkpoints lie in the project's work folder until the end.
+
+    Raises:
+        ProjectError: a setting does not suit the kind of task, such as refitting links without a time, whose graph
+            differs from split to split.
+    """
+    _, settings = project.task(name)
+    prepared = prepare(project, name, snapshot, progress)
+    _check(snapshot, prepared, settings, plan)
+    shared = Shared(project, settings, snapshot, prepared, plan.training_job.tune_metric)
+    folder = run_folder(project, name)
+
+    def train(prepared: Prepared, settings: TaskSettings, stop: Stop, resume: bool, progress: Progress) -> Fit:
+        return fit_network(prepared, settings, snapshot, folder, stop=stop, resume=resume, progress=progress)
+
+    return Search(plan, shared, train, folder / "search", budget_s)
+
+
+def fit_network(
     prepared: Prepared,
+    settings: TaskSettings,
+    snapshot: Snapshot,
+    folder: Path,
     *,
+    stop: Stop = lambda fit: False,
     resume: bool = False,
     progress: Progress = silent,
 ) -> Fit:
-    """Train the network of a task; the checkpoint lies in the project's work folder until the end."""
-    _, settings = project.task(name)
-    trainer = new_trainer(
-        snapshot, prepared, settings, run_folder(project, name), _fingerprint(snapshot, settings, prepared)
-    )
+    """Train the network of a task, with a checkpoint in a folder."""
+    trainer = new_trainer(snapshot, prepared, settings, folder, _fingerprint(snapshot, settings, prepared))
     validation = replace(examples(prepared.labels.of(1)), target=target_of_split(prepared, 1))
-    return trainer.run(training_examples(prepared, settings), validation, resume=resume, progress=progress)
+    train = training_examples(prepared, settings)
+    return trainer.run(train, validation, stop=stop, resume=resume, progress=progress)
+
+
+def refit_network(
+    found: Found, snapshot: Snapshot, folder: Path, *, resume: bool = False, progress: Progress = silent
+) -> Network | LinkNetwork:
+    """The network found, learnt anew from training and validation labels for as many epochs as were best.
+
+    Features, objective and label history stay those of the training period: what was searched is what is learnt.
+    """
+    prepared, settings, labels = found.prepared, found.settings, found.prepared.labels
+    split = np.where(labels.split == 1, 0, labels.split).astype(np.int8)
+    both = replace(prepared, labels=replace(labels, split=split))
+    train = settings.train.model_copy(update={"stop_after": found.fit.best_epoch})
+    settings = settings.model_copy(update={"train": train})
+    fingerprint = _fingerprint(snapshot, settings, prepared) + " refit"
+    trainer = new_trainer(snapshot, both, settings, folder, fingerprint)
+    fit = trainer.run(training_examples(both, settings), None, resume=resume, progress=progress)
+    network = new_network(snapshot, prepared, settings)
+    network.load_state_dict(fit.weights)
+    return network
 
 
 def new_trainer(
@@ -136,10 +214,13 @@ def new_trainer(
     return trainer
 
 
-def _check(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) -> None:
+def _check(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings, plan: ModelPlan) -> None:
     """Refuse before training what could not be done after it."""
     check_method(prepared.objective, settings.train.calibration)
     cohort_columns(prepared.task, snapshot, settings.cohorts)
+    if plan.training_job.refit_trainval and prepared.task.kind is TaskKind.STATIC_LINK:
+        hint = "training_job: {refit_trainval: false}"
+        raise ProjectError("links without a time are not learnt from the validation labels", where="plan", hint=hint)
 
 
 def _features(snapshot: Snapshot, prepared: Prepared, fit: Fit, comparison: Comparison) -> dict[str, Any]:
@@ -167,4 +248,5 @@ def _item_keys(snapshot: Snapshot, prepared: Prepared) -> dict[str, Any]:
 
 def _fingerprint(snapshot: Snapshot, settings: TaskSettings, prepared: Prepared) -> str:
     parts: list[Any] = [snapshot.id, __version__, settings.model_dump_json(), prepared.features.spec.digest]
+    parts.append(prepared.judge.of_epochs)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

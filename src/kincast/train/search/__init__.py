@@ -1,0 +1,1 @@
+"""Search over model plans: suggest one, resolve it to settings, try what it leaves open, keep the best."""
