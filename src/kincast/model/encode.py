@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kincast.feature.spec import TableSpec
+from kincast.model.fused import norm_relu
 from kincast.model.inputs import TableInputs
 
 # Days over which a fact may fade: an hour to five years.
@@ -50,5 +51,4 @@ class TableEncoder(nn.Module):
         if self.categories is not None:
             starts = self.get_buffer("starts")
             hidden = hidden + nn.functional.embedding_bag(inputs.codes + starts, self.categories.weight, mode="sum")
-        vectors: Tensor = torch.relu(self.norm(hidden))
-        return vectors
+        return norm_relu(hidden, self.norm)

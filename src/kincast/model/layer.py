@@ -8,6 +8,8 @@ from operator import itemgetter
 import torch
 from torch import Tensor, nn
 
+from kincast.model.follow import KeyMessage
+from kincast.model.fused import add_relu_norm
 from kincast.model.inputs import EdgeInputs
 from kincast.model.reduce import segment_sum_max
 from kincast.sample.edge import EdgeType
@@ -30,19 +32,15 @@ def first_of_each(offsets: Tensor, most: int) -> tuple[Tensor, Tensor]:
 class LinkMessage(nn.Module):
     """What a row hears along one edge type: its neighbours' vectors combined, then a dense layer.
 
-    Along a foreign key there is at most one neighbour and nothing to combine.
-
     Args:
         channels: width of the vectors.
         aggregations: of ``sum``, ``mean``, ``max``.
-        reverse: True where a row may have many neighbours.
     """
 
-    def __init__(self, channels: int, aggregations: Sequence[str], reverse: bool) -> None:
+    def __init__(self, channels: int, aggregations: Sequence[str]) -> None:
         super().__init__()
-        self.aggregations = tuple(aggregations) if reverse else ("sum",)
-        extra = COUNT_WIDTH if reverse else 0
-        self.dense = nn.Linear(channels * len(self.aggregations) + extra, channels, bias=False)
+        self.aggregations = tuple(aggregations)
+        self.dense = nn.Linear(channels * len(self.aggregations) + COUNT_WIDTH, channels, bias=False)
 
     def forward(self, rows: Tensor, offsets: Tensor, num_visible: Tensor) -> Tensor:
         """Messages [num_dst, channels] from neighbours ``rows`` [num_src, channels] grouped by ``offsets``."""
@@ -50,8 +48,7 @@ class LinkMessage(nn.Module):
         sums, maxima = segment_sum_max(rows, offsets)
         parts = {"sum": sums, "mean": sums / counts.clamp(min=1), "max": maxima}
         combined = [parts[name] for name in self.aggregations]
-        if self.dense.in_features > len(combined) * sums.shape[1]:
-            combined += [torch.log1p(counts.float()), torch.log1p(num_visible.unsqueeze(1))]
+        combined += [torch.log1p(counts.float()), torch.log1p(num_visible.unsqueeze(1))]
         message: Tensor = self.dense(torch.cat(combined, dim=1))
         return message
 
@@ -80,7 +77,9 @@ class MessageLayer(nn.Module):
         self.links = {edge.name: index for index, edge in enumerate(edges)}
         self.own = nn.ModuleList(nn.Linear(channels, channels) for _ in tables)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in tables)
-        self.messages = nn.ModuleList(LinkMessage(channels, aggregations, edge.reverse) for edge in edges)
+        self.messages = nn.ModuleList(
+            LinkMessage(channels, aggregations) if edge.reverse else KeyMessage(channels) for edge in edges
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -95,16 +94,21 @@ class MessageLayer(nn.Module):
         """
         heard: dict[tuple[str, int], Tensor] = {}  # (table, first row of the frontier) → messages
         for edge, most in edges:
-            rows = hidden[edge.edge.other][edge.src_start : edge.src_start + int(edge.offsets[-1])]
-            offsets = edge.offsets
-            if most >= 0 and int(offsets.diff().max()) > most:
-                index, offsets = first_of_each(offsets, most)
-                rows = rows[index]
-            message = self.messages[self.links[edge.edge.name]](rows, offsets, edge.num_visible)
+            send = self.messages[self.links[edge.edge.name]]
+            if not edge.edge.reverse:
+                message = send(hidden[edge.edge.other], edge)
+            else:
+                rows, offsets = edge.neighbours(hidden[edge.edge.other]), edge.offsets
+                if most >= 0 and int(offsets.diff().max()) > most:
+                    index, offsets = first_of_each(offsets, most)
+                    rows = rows[index]
+                message = send(rows, offsets, edge.num_visible)
             place = (edge.edge.table, edge.dst_start)
             heard[place] = heard[place] + message if place in heard else message
         return {
-            table: self._update(table, hidden[table][: num_rows[table]], heard) for table in hidden if num_rows[table]
+            table: self._update(table, _first(hidden[table], num_rows[table]), heard)
+            for table in hidden
+            if num_rows[table]
         }
 
     def _update(self, table: str, rows: Tensor, heard: Mapping[tuple[str, int], Tensor]) -> Tensor:
@@ -118,6 +122,15 @@ class MessageLayer(nn.Module):
             done = start + len(message)
         if done < len(rows):
             parts.append(rows.new_zeros(len(rows) - done, rows.shape[1]))
-        update = torch.relu(self.own[place](rows) + torch.cat(parts))
-        updated: Tensor = self.norms[place](rows + self.dropout(update))
-        return updated
+        update = self.own[place](rows) + (parts[0] if len(parts) == 1 else torch.cat(parts))
+        norm = self.norms[place]
+        assert isinstance(norm, nn.LayerNorm)
+        if self.training and self.dropout.p > 0:
+            dropped: Tensor = norm(rows + self.dropout(torch.relu(update)))
+            return dropped
+        return add_relu_norm(rows, update, norm)
+
+
+def _first(rows: Tensor, num: int) -> Tensor:
+    """The first rows; a slice of all of them would cost a copy of its gradient."""
+    return rows if num == len(rows) else rows[:num]

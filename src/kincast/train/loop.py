@@ -106,7 +106,7 @@ class Trainer:
         self.loader, self.validation_loader = loaders
         self.folder, self.fingerprint = folder, fingerprint
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.metric = judge.of_epochs
         self.fit = Fit()
