@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kincast.cli.console import Console
+from kincast.cli.console import Console, amount
 from kincast.cli.options import HERE, JsonOption, ProjectOption, QuietOption, TaskArgument
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def train(
     workspace = Workspace.open(project)
     name, _ = workspace.project.task(task)
     version = train_version(console, workspace, name, resume=resume)
+    console.say(_how_it_went(version.features["epochs"]))
     console.say(f"version {version.info.id}, its weights from epoch {version.info.best_epoch}; next: kincast evaluate")
     console.result(version.info.as_dict())
 
@@ -51,3 +53,13 @@ def train_version(console: Console, workspace: Workspace, name: str, *, resume: 
     registry.set(name, "challenger", version.info.id)
     show_metrics(console, version.info, "validation")
     return version
+
+
+def _how_it_went(epochs: Sequence[Mapping[str, float]]) -> str:
+    """Epochs, seconds, how much of them the trainer waited for batches, and whether the rate had to be lowered."""
+    seconds = sum(epoch["seconds"] for epoch in epochs)
+    idle = sum(epoch["seconds"] * epoch["idle"] for epoch in epochs) / max(seconds, 1e-9)
+    text = f"{amount(len(epochs), 'epoch')} in {seconds:.1f} s; the trainer waited for batches {idle:.0%} of the time"
+    rescues = int(epochs[-1]["rescues"])
+    halved = f"; the loss ran away, so the learning rate was halved {amount(rescues, 'time')}"
+    return text + halved if rescues else text
