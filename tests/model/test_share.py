@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kincast.model.fused import add_relu_norm, norm_relu, spread
+from kincast.model.fused import add_relu_norm, add_rows, norm_relu, spread
 from kincast.model.inputs import Inputs, make_inputs
 from kincast.model.network import Network
 from kincast.sample.batch import Seeds
@@ -44,6 +44,18 @@ def test_fused_passes_equal_torch(num: int, width: int) -> None:
             _with_gradients(fused, leaves, given), _with_gradients(plain, leaves, given), strict=True
         ):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
+
+
+def test_rows_of_codes_are_added_with_their_gradient() -> None:
+    random = torch.Generator().manual_seed(3)
+    base = torch.randn(5, 4, generator=random).requires_grad_()
+    table, given = (torch.randn(num, 4, generator=random).requires_grad_() for num in (6, 5))
+    codes = torch.tensor([[0, 1], [1, 1], [0, 2], [1, 0], [0, 1]], dtype=torch.int32)
+    starts = torch.tensor([0, 2])
+    found = _with_gradients(add_rows(base * 1.0, codes, starts, table), [base, table], given.detach())
+    plain = base * 1.0 + nn.functional.embedding_bag(codes + starts, table, mode="sum")
+    for ours, expected in zip(found, _with_gradients(plain, [base, table], given.detach()), strict=True):
+        torch.testing.assert_close(ours, expected)
 
 
 def test_spread_repeats_rows_and_leaves_zeros() -> None:

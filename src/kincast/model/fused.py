@@ -40,6 +40,21 @@ def spread(vectors: Tensor, index: Tensor) -> Tensor:
     return result
 
 
+def add_rows(sums: Tensor, codes: Tensor, starts: Tensor, table: Tensor) -> Tensor:
+    """``sums[i] + sum over k of table[starts[k] + codes[i, k]]``; the sums given are written over.
+
+    Args:
+        sums: [n, channels].
+        codes: [n, columns] int32.
+        starts: [columns] int64 where each column's rows begin.
+        table: [rows, channels].
+    """
+    if sums.device.type != "cpu":
+        return sums + nn.functional.embedding_bag(codes + starts, table, mode="sum")
+    result: Tensor = _AddRows.apply(sums, codes, starts, table)  # type: ignore[no-untyped-call]
+    return result
+
+
 class _NormRelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -79,6 +94,24 @@ class _AddReluNorm(torch.autograd.Function):
         given = (array.detach().numpy() for array in (gradients[0].contiguous(), update, normal, inverse, weight))
         _add_relu_norm_backward(*given, (of_rows.numpy(), of_update.numpy(), of_affine.numpy()))
         return of_rows, of_update, of_affine[0], of_affine[1], None
+
+
+class _AddRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, codes: Tensor, starts: Tensor, table: Tensor) -> Tensor:
+        _add_rows(sums.detach().numpy(), codes.numpy(), starts.numpy(), table.detach().numpy())
+        ctx.mark_dirty(sums)
+        ctx.save_for_backward(codes, starts)
+        ctx.num_rows = len(table)
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, Tensor]:
+        codes, starts = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        of_table = gradient.new_zeros(ctx.num_rows, gradient.shape[1])
+        _add_rows_backward(gradient.numpy(), codes.numpy(), starts.numpy(), of_table.numpy())
+        return gradient, None, None, of_table
 
 
 class _Spread(torch.autograd.Function):
@@ -197,3 +230,53 @@ def _spread_backward(gradient, index, of_vectors):  # type: ignore[no-untyped-de
         if target >= 0:
             for column in range(gradient.shape[1]):
                 of_vectors[target, column] += gradient[i, column]
+
+
+@compiled
+def _add_rows(sums, codes, starts, table):  # type: ignore[no-untyped-def]
+    for i in range(codes.shape[0]):
+        for place in range(codes.shape[1]):
+            row = starts[place] + codes[i, place]
+            for k in range(sums.shape[1]):
+                sums[i, k] += table[row, k]
+
+
+@compiled
+def _add_rows_backward(gradient, codes, starts, of_table):  # type: ignore[no-untyped-def]
+    for i in range(codes.shape[0]):
+        for place in range(codes.shape[1]):
+            row = starts[place] + codes[i, place]
+            for k in range(gradient.shape[1]):
+                of_table[row, k] += gradient[i, k]
+
+
+@compiled
+def join_ages(numbers, ages, scales, out):  # type: ignore[no-untyped-def]
+    """Write numbers and what ages become, side by side.
+
+    Args:
+        numbers: [n, width] float32.
+        ages: [n, k] float32 days; NaN where there is none.
+        scales: [m] float32 days.
+        out: [n, width + k * (m + 3)] float32, written: of each age exp(-|age| / scale) for every scale, a quarter of
+            log(1 + |age|), whether it is negative, and whether it is missing.
+    """
+    width, num = numbers.shape[1], scales.shape[0]
+    for i in range(numbers.shape[0]):
+        for k in range(width):
+            out[i, k] = numbers[i, k]
+        place = width
+        for k in range(ages.shape[1]):
+            age = ages[i, k]
+            away = abs(age)
+            if np.isnan(age):
+                for step in range(num + 2):
+                    out[i, place + step] = _ZERO
+                out[i, place + num + 2] = _ONE
+            else:
+                for step in range(num):
+                    out[i, place + step] = np.exp(-away / scales[step])
+                out[i, place + num] = np.log1p(away) * np.float32(0.25)
+                out[i, place + num + 1] = _ONE if age < _ZERO else _ZERO
+                out[i, place + num + 2] = _ZERO
+            place += num + 3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kincast.model.follow import KeyMessage
-from kincast.model.fused import add_relu_norm
+from kincast.model.fused import add_relu_norm, spread
 from kincast.model.inputs import EdgeInputs
 from kincast.model.reduce import segment_sum_max
 from kincast.sample.edge import EdgeType
@@ -101,7 +101,7 @@ class MessageLayer(nn.Module):
                 rows, offsets = edge.neighbours(hidden[edge.edge.other]), edge.offsets
                 if most >= 0 and int(offsets.diff().max()) > most:
                     index, offsets = first_of_each(offsets, most)
-                    rows = rows[index]
+                    rows = spread(rows, index)
                 message = send(rows, offsets, edge.num_visible)
             place = (edge.edge.table, edge.dst_start)
             heard[place] = heard[place] + message if place in heard else message
