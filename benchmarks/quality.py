@@ -86,7 +86,9 @@ class Reference(nn.Module):
         width, schema = settings.model.channels, snapshot.schema
         self.tables = [table.name for table in schema]
         kinds = self.kinds = [(edge.other, relation(edge), edge.table) for edge in edge_types(schema)]
-        self.encoders = nn.ModuleDict({name: TableEncoder(prepared.features.spec.table(name), width) for name in self.tables})
+        self.encoders = nn.ModuleDict(
+            {name: TableEncoder(prepared.features.spec.table(name), width) for name in self.tables}
+        )
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for _ in range(settings.model.num_hops):
             convs = {kind: SAGEConv((width, width), width, aggr="sum") for kind in kinds}
@@ -109,12 +111,11 @@ class Reference(nn.Module):
 class TimedTrainer(Trainer):
     """A training that notes, after each epoch, the seconds of training so far."""
 
-    def _train_epoch(self, *arguments: Any) -> bool:
+    def _train_epoch(self, *arguments: Any) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
-        done = super()._train_epoch(*arguments)
+        super()._train_epoch(*arguments)
         before = self.spent[-1] if self.spent else (0.0, 0.0)
         self.spent.append((before[0] + time.perf_counter() - wall, before[1] + time.process_time() - cpu))
-        return done
 
     def timed(self, train: Examples, validation: Examples) -> list[tuple[float, float, float]]:
         """Validation metric, clock and processor seconds after each epoch."""

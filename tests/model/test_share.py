@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.planted import Planted
 from torch import Tensor, nn
 
 from kincast.model.fused import add_relu_norm, add_rows, norm_relu, spread
@@ -12,7 +13,6 @@ from kincast.model.inputs import Inputs, make_inputs
 from kincast.model.network import Network
 from kincast.sample.batch import Seeds
 from kincast.train.prepare import new_loader, new_network, prepare
-from tests.planted import Planted
 
 
 def _norm(width: int, random: torch.Generator) -> nn.LayerNorm:

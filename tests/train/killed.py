@@ -1,4 +1,4 @@
-"""Train in children that kill themselves at given steps, going on each time; print the steps taken and a hash.
+"""Train in children that kill themselves at given steps, going on each time; write the steps taken and a hash.
 
     python killed.py FOLDER STEP ...
 
@@ -29,12 +29,12 @@ def train(folder: Path, kill_at: int | None) -> None:
     torch.set_num_threads(1)
     steps, step = 0, Trainer._step
 
-    def counted(self: Trainer, *arguments: Any) -> bool:
+    def counted(self: Trainer, *arguments: Any) -> None:
         nonlocal steps
         if steps == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         steps += 1
-        return step(self, *arguments)
+        step(self, *arguments)
 
     Trainer._step = counted  # type: ignore[method-assign]
     for path in folder.glob("*.duckdb*"):  # made anew, with the same rows
@@ -42,7 +42,8 @@ def train(folder: Path, kill_at: int | None) -> None:
     project, snapshot = make_planted(folder)
     fit = fit_network(project, "buys", snapshot, prepare(project, "buys", snapshot), resume=True)
     digest = hashlib.sha256(b"".join(fit.weights[name].numpy().tobytes() for name in sorted(fit.weights)))
-    print(steps, len(fit.epochs), digest.hexdigest(), flush=True)
+    sys.stdout.write(f"{steps} {len(fit.epochs)} {digest.hexdigest()}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.planted import Planted, make_planted
+from tests.planted import Planted
 
 from kincast.errors import TrainError
 from kincast.model.inputs import Inputs
@@ -19,7 +19,7 @@ from kincast.project import Project
 from kincast.train.gradient import PartRunner
 from kincast.train.guard import EXPLODED, MOST_RESCUES, Guard
 from kincast.train.loop import Examples, Trainer
-from kincast.train.prepare import prepare
+from kincast.train.prepare import examples, prepare
 from kincast.train.run import fit_network, new_trainer
 
 
@@ -60,8 +60,6 @@ def _trainer(planted: Planted, folder: Path, **changed: Any) -> tuple[Trainer, E
     project = _with_train(project, **changed)
     prepared = prepare(project, "buys", snapshot)
     trainer = new_trainer(snapshot, prepared, project.tasks["buys"], folder, "x")
-    from kincast.train.prepare import examples
-
     return trainer, examples(prepared.labels.of(0)), examples(prepared.labels.of(1))
 
 
@@ -108,7 +106,7 @@ def test_a_loss_that_is_no_number_goes_back_and_halves_the_rate(planted: Planted
 def test_a_training_that_always_runs_away_is_given_up(planted: Planted, tmp_path: Path) -> None:
     trainer, train, validation = _trainer(planted, tmp_path)
     trainer._backward = lambda parts, examples: math.inf  # type: ignore[method-assign]
-    with pytest.raises(TrainError, match="at 0.125 of the learning rate"):
+    with pytest.raises(TrainError, match=r"at 0\.125 of the learning rate"):
         trainer.run(train, validation)
     assert trainer.guard.rescues == MOST_RESCUES + 1
 

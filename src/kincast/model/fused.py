@@ -24,10 +24,10 @@ def norm_relu(rows: Tensor, norm: nn.LayerNorm) -> Tensor:
 
 def add_relu_norm(rows: Tensor, update: Tensor, norm: nn.LayerNorm) -> Tensor:
     """``norm(rows + relu(update))`` of rows and update [n, channels]."""
-    if rows.device.type != "cpu":
-        result: Tensor = norm(rows + torch.relu(update))
-        return result
-    result = _AddReluNorm.apply(rows, update, norm.weight, norm.bias, norm.eps)  # type: ignore[no-untyped-call]
+    if rows.device.type == "cpu":
+        result: Tensor = _AddReluNorm.apply(rows, update, norm.weight, norm.bias, norm.eps)  # type: ignore[no-untyped-call]
+    else:
+        result = norm(rows + torch.relu(update))
     return result
 
 

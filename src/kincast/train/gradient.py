@@ -65,7 +65,7 @@ class PartRunner:
         joined = torch.cat([part.detach() for part in outputs]).requires_grad_()
         loss = loss_of(joined)
         (given,) = torch.autograd.grad(loss, joined)
-        shares = given.split([len(part) for part in outputs])
+        shares = torch.split(given, [len(part) for part in outputs])
         found = list(self._map(self._gradients, outputs, shares))
         for weight, gradients in zip(self.parameters, zip(*found, strict=True), strict=True):
             there = [gradient for gradient in gradients if gradient is not None]

@@ -11,6 +11,10 @@ MOST_RESCUES = 3
 _MEMORY = 0.9  # share of the running mean that a batch leaves as it was
 
 
+class RanAwayError(Exception):
+    """A step whose loss or gradients are no numbers, or far too large; never leaves the loop."""
+
+
 @dataclass(slots=True)
 class Guard:
     """What is remembered of the losses; plain numbers, so that a checkpoint can hold it.

@@ -34,7 +34,7 @@ from kincast.train.checkpoint import (
     save_checkpoint,
 )
 from kincast.train.gradient import NUM_PARTS, PartRunner
-from kincast.train.guard import Guard
+from kincast.train.guard import Guard, RanAwayError
 from kincast.train.judge import JointJudge, Judge
 from kincast.train.metric import is_better
 
@@ -140,15 +140,17 @@ class Trainer:
         validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
         with PartRunner(self.network, self.num_parts) as self.runner:
             while self.epoch <= self.settings.max_epochs and not self._has_stalled():
-                if not self._train_epoch(train, num_batches, progress):
+                try:
+                    self._train_epoch(train, num_batches, progress)
+                except RanAwayError:
                     self._go_back()
-                    continue
-                self._end_epoch(num_batches, validation)
+                else:
+                    self._end_epoch(num_batches, validation)
                 self._save()
         return self.fit
 
-    def _train_epoch(self, train: Examples, num_batches: int, progress: Progress) -> bool:
-        """The rest of an epoch; False when the loss ran away in it."""
+    def _train_epoch(self, train: Examples, num_batches: int, progress: Progress) -> None:
+        """The rest of an epoch; raises RanAwayError when the loss runs away."""
         started = time.monotonic() - self.seconds
         saved = time.monotonic()
         step = f"epoch {self.epoch} of at most {self.settings.max_epochs}"
@@ -157,8 +159,7 @@ class Trainer:
         asked = time.monotonic()
         for parts, examples in self._batches(train, num_batches):
             self.waited += time.monotonic() - asked
-            if not self._step(parts, examples, num_batches):
-                return False
+            self._step(parts, examples, num_batches)
             self.batch += 1
             self.seconds = time.monotonic() - started
             progress(step, self.batch, num_batches)
@@ -166,7 +167,6 @@ class Trainer:
                 self._save()
                 saved = time.monotonic()
             asked = time.monotonic()
-        return True
 
     def loss_of(self, inputs: Inputs, part: Examples) -> Tensor:
         """Mean loss of a batch."""
@@ -206,8 +206,8 @@ class Trainer:
             yield parts, chosen.take(np.arange(done, done + num))
             done += num
 
-    def _step(self, parts: tuple[Inputs, ...], examples: Examples, num_batches: int) -> bool:
-        """One step of the optimiser; False, and nothing changed, when the loss has run away."""
+    def _step(self, parts: tuple[Inputs, ...], examples: Examples, num_batches: int) -> None:
+        """One step of the optimiser; RanAwayError, and no weight changed, when the loss has run away."""
         self.network.train()
         number = (self.epoch - 1) * num_batches + self.batch
         torch.manual_seed((self.settings.seed * 1_000_003 + number) % 2**63)  # a resumed run drops out the same
@@ -218,10 +218,9 @@ class Trainer:
         value = self._backward(parts, examples)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm or math.inf)
         if self.guard.ran_away(value, float(norm)):
-            return False
+            raise RanAwayError
         self.optimizer.step()
         self.loss_sum += value
-        return True
 
     def _go_back(self) -> None:
         """Begin the epoch anew from the weights it began with, at half the rate and without the optimiser's memory."""
@@ -232,7 +231,6 @@ class Trainer:
         self.network.load_state_dict(self.good)
         self.optimizer.state.clear()
         self.batch, self.loss_sum = 0, 0.0
-        self._save()
 
     def _end_epoch(self, num_batches: int, validation: Examples) -> None:
         scores, _ = self.validation_loader.score(self.network, self.objective, validation.seeds)
