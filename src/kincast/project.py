@@ -443,9 +443,8 @@ class Project(Settings):
         if name in self.tasks:
             return name, self.tasks[name]
         names = ", ".join(self.tasks) or "none yet"
-        what = (
-            f"there is no task '{name}'" if name else "the task's name is needed" if self.tasks else "there is no task"
-        )
+        unnamed = "the task's name is needed" if self.tasks else "there is no task"
+        what = f"there is no task '{name}'" if name else unnamed
         raise ProjectError(what, where=str(self.folder / PROJECT_FILE), hint=f"tasks: {names}")
 
 
@@ -487,8 +486,7 @@ def _read_values(path: Path) -> dict[Any, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        hint = "kincast init PATH_OR_URL"
-        raise ProjectError("there is no project here", where=str(path), hint=hint) from None
+        raise ProjectError("there is no project here", where=str(path), hint="kincast init PATH_OR_URL") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
