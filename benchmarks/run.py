@@ -32,6 +32,8 @@ COMMANDS = {
     "features": ("features.py", "--cold"),
     "snapshot": ("snapshot.py", "--rows", "20000000"),
     "labels": ("labels.py",),
+    "training": ("training.py",),
+    "quality": ("quality.py",),
     "append": ("append.py", "--base", "2000000", "--seconds", "20", "--rate", "100000"),
     "live": ("live.py", "--seconds", "60"),
     "audit": ("audit.py",),

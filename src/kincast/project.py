@@ -321,6 +321,7 @@ class TrainSettings(Settings):
         batch_size: seeds per step.
         learning_rate: peak rate of AdamW.
         weight_decay: of AdamW.
+        clip_norm: gradients of a step are scaled down to this norm of all together; null for no limit.
         patience: epochs without a better validation metric before stopping.
         loss: what is made small; see ``docs/how-to/kinds.md``; by default the usual one of the kind of task.
         quantiles: of the losses ``quantile`` (one) and ``multi_quantile``.
@@ -344,6 +345,7 @@ class TrainSettings(Settings):
     batch_size: int = Field(512, ge=1, le=65_536)
     learning_rate: float = Field(3e-3, gt=0, le=10)
     weight_decay: float = Field(1e-4, ge=0, le=10)
+    clip_norm: float | None = Field(1.0, gt=0)
     patience: int = Field(4, ge=1)
     loss: str | None = None
     quantiles: tuple[Share, ...] = Field((0.1, 0.5, 0.9), min_length=1, max_length=99)
@@ -510,9 +512,8 @@ class Project(Settings):
         if name in self.tasks:
             return name, self.tasks[name]
         names = ", ".join(self.tasks) or "none yet"
-        what = (
-            f"there is no task '{name}'" if name else "the task's name is needed" if self.tasks else "there is no task"
-        )
+        unnamed = "the task's name is needed" if self.tasks else "there is no task"
+        what = f"there is no task '{name}'" if name else unnamed
         raise ProjectError(what, where=str(self.folder / PROJECT_FILE), hint=f"tasks: {names}")
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kincast.web.report import TaskPage
 
 REPORT_FILE = "kincast-report.html"
+_OF_EVERY_EPOCH = ("epoch", "loss", "seconds", "idle", "rescues")  # what is left is the metric that chose the epoch
 
 
 def report(
@@ -90,7 +91,7 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
             outcome = outcome_of(workspace, version)
     calibrations = version.features["certainty"]["calibrations"]
     epochs = version.features.get("epochs", [])
-    tuned = next((name for name in (epochs[0] if epochs else {}) if name not in ("epoch", "loss", "seconds")), "")
+    tuned = next((name for name in (epochs[0] if epochs else {}) if name not in _OF_EVERY_EPOCH), "")
     entries = workspace.registry().history(name)
     versions = [
         {"id": e.id, "aliases": list(e.aliases), "trained": format_instant(e.created_us // 10**6 * 10**6)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kincast.cli.console import Console
+from kincast.cli.console import Console, amount
 from kincast.cli.options import HERE, JsonOption, ModeOption, ProjectOption, QuietOption, TaskArgument
 from kincast.train.search.mode import RunMode
 
@@ -41,6 +42,7 @@ def train(
     budget_s = None if budget is None else seconds_of(budget)
     found = _plan_of(console, workspace, name, plan, mode)
     version = train_version(console, workspace, name, plan=found, budget_s=budget_s, resume=resume)
+    console.say(_how_it_went(version.features["epochs"]))
     console.say(f"version {version.info.id}, its weights from epoch {version.info.best_epoch}; next: kincast evaluate")
     console.result(version.info.as_dict())
 
@@ -138,3 +140,13 @@ def _word(value: Any) -> str:
 
 def _figure(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _how_it_went(epochs: Sequence[Mapping[str, float]]) -> str:
+    """Epochs, seconds, how much of them the trainer waited for batches, and whether the rate had to be lowered."""
+    seconds = sum(epoch["seconds"] for epoch in epochs)
+    idle = sum(epoch["seconds"] * epoch["idle"] for epoch in epochs) / max(seconds, 1e-9)
+    text = f"{amount(len(epochs), 'epoch')} in {seconds:.1f} s; the trainer waited for batches {idle:.0%} of the time"
+    rescues = int(epochs[-1]["rescues"])
+    halved = f"; the loss ran away, so the learning rate was halved {amount(rescues, 'time')}"
+    return text + halved if rescues else text

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kincast.feature.spec import TableSpec
 from kincast.model.dense import ACTIVATIONS
+from kincast.model.fused import add_rows, join_ages, norm_relu
 from kincast.model.inputs import TableInputs
 
 # Days over which a fact may fade: an hour to five years.
 _FADE_DAYS = (1 / 24, 0.25, 1.0, 3.0, 7.0, 30.0, 90.0, 365.25, 1826.25)
+_SCALES = np.array(_FADE_DAYS, np.float32)
 AGE_WIDTH = len(_FADE_DAYS) + 3
 
 
@@ -23,6 +26,15 @@ def age_features(ages: Tensor) -> Tensor:
     rest = torch.stack([torch.log1p(known.abs()) / 4.0, (known < 0).float(), missing.float()], dim=-1)
     present = (~missing).float().unsqueeze(-1)
     return torch.cat([faded * present, rest], dim=-1).flatten(1)
+
+
+def with_ages(numeric: Tensor, ages: Tensor) -> Tensor:
+    """Numbers [n, width] and, beside them, the features of ages [n, k]."""
+    if numeric.device.type != "cpu" or numeric.requires_grad or ages.requires_grad:
+        return torch.cat([numeric, age_features(ages)], dim=1)
+    joined = numeric.new_empty(len(ages), numeric.shape[1] + ages.shape[1] * AGE_WIDTH)
+    join_ages(numeric.numpy(), ages.numpy(), _SCALES, joined.numpy())
+    return joined
 
 
 class TableEncoder(nn.Module):
@@ -49,9 +61,10 @@ class TableEncoder(nn.Module):
 
     def forward(self, inputs: TableInputs) -> Tensor:
         """Vectors [n, channels]."""
-        hidden: Tensor = self.dense(torch.cat([inputs.numeric, age_features(inputs.ages)], dim=1))
+        hidden: Tensor = self.dense(with_ages(inputs.numeric, inputs.ages))
         if self.categories is not None:
-            starts = self.get_buffer("starts")
-            hidden = hidden + nn.functional.embedding_bag(inputs.codes + starts, self.categories.weight, mode="sum")
+            hidden = add_rows(hidden, inputs.codes, self.get_buffer("starts"), self.categories.weight)
+        if isinstance(self.activation, nn.ReLU):
+            return norm_relu(hidden, self.norm)
         vectors: Tensor = self.activation(self.norm(hidden))
         return vectors

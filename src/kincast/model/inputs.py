@@ -13,6 +13,8 @@ from torch import Tensor
 from kincast.clock import DAY_US
 from kincast.feature.convert import NO_INSTANT
 from kincast.feature.store import RowFeatures, TableFeatures
+from kincast.model.fused import spread
+from kincast.model.share import local_rows, shared_rows
 from kincast.query.past import PastValues
 from kincast.sample.batch import Batch, Block
 from kincast.sample.edge import EdgeType
@@ -36,7 +38,7 @@ class TableInputs:
 
 @dataclass(frozen=True, slots=True)
 class EdgeInputs:
-    """One hop along one edge type: neighbours of a contiguous frontier, contiguous themselves.
+    """One hop along one edge type: neighbours of a contiguous frontier, contiguous themselves unless rows are shared.
 
     Attributes:
         hop: from 1.
@@ -45,6 +47,7 @@ class EdgeInputs:
         src_start: first neighbour's local row in ``edge.other``.
         offsets: [num_dst + 1] int64.
         num_visible: float32 [num_dst] how many neighbours could be seen before the fanout cut them.
+        src: int64 [edges] local rows of the neighbours where rows are shared; None in a tree.
     """
 
     hop: int
@@ -54,6 +57,14 @@ class EdgeInputs:
     src_start: int
     offsets: Tensor
     num_visible: Tensor
+    src: Tensor | None = None
+
+    def neighbours(self, hidden: Tensor) -> Tensor:
+        """Vectors [edges, width] of the neighbours, of those of all local rows of ``edge.other``."""
+        if self.src is not None:
+            return spread(hidden, self.src)
+        start, stop = self.src_start, self.src_start + int(self.offsets[-1])
+        return hidden if start == 0 and stop == len(hidden) else hidden[start:stop]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,12 @@ class Inputs:
 
 
 def make_inputs(
-    batch: Batch, features: Mapping[str, TableFeatures], past: PastValues | None = None, placed: str | None = None
+    batch: Batch,
+    features: Mapping[str, TableFeatures],
+    past: PastValues | None = None,
+    placed: str | None = None,
+    *,
+    shared: bool = False,
 ) -> Inputs:
     """Gather the features of every sampled row.
 
@@ -107,22 +123,26 @@ def make_inputs(
         features: table → features of all its rows.
         past: of the target; None where none is read.
         placed: table whose rows must be told apart; None for none.
+        shared: keep one of the last hop's rows that are encoded alike, as ``kincast.model.share`` says; the network's
+            answers are the same.
     """
     seeds = batch.seeds
     found = None if past is None else torch.from_numpy(past.read(seeds.rows, seeds.as_of_us, seeds.visible))
+    timeless = [name for name, table in features.items() if not table.spec.calendar and not table.spec.instants]
+    local = shared_rows(batch, timeless, placed) if shared else local_rows(batch)
     places = {}
     if placed is not None:
-        of = torch.from_numpy(batch.seed[placed].astype(np.int64))
-        places[placed] = Places(torch.from_numpy(batch.rows[placed]), of)
+        of = torch.from_numpy(local.seed[placed].astype(np.int64))
+        places[placed] = Places(torch.from_numpy(local.rows[placed]), of)
     return Inputs(
         num_seeds=len(batch.seeds),
         seed_table=batch.seeds.table,
         tables={
-            name: _table_inputs(features[name], rows, batch.seeds.as_of_us[batch.seed[name]])
-            for name, rows in batch.rows.items()
+            name: _table_inputs(features[name], rows, batch.seeds.as_of_us[local.seed[name]])
+            for name, rows in local.rows.items()
         },
-        hop_offsets={name: tuple(int(offset) for offset in offsets) for name, offsets in batch.hop_offsets.items()},
-        edges=tuple(_edge_inputs(block) for block in batch.blocks),
+        hop_offsets={name: tuple(int(offset) for offset in offsets) for name, offsets in local.hop_offsets.items()},
+        edges=tuple(_edge_inputs(block, src) for block, src in zip(batch.blocks, local.src, strict=True)),
         past=found,
         places=places,
     )
@@ -153,7 +173,7 @@ def _as_float32(features: TableFeatures, found: RowFeatures) -> Tensor:
     return numbers if features.scales is None else numbers.mul_(torch.from_numpy(features.scales))
 
 
-def _edge_inputs(block: Block) -> EdgeInputs:
+def _edge_inputs(block: Block, src: NDArray[np.int64] | None) -> EdgeInputs:
     return EdgeInputs(
         hop=block.hop,
         edge=block.edge,
@@ -162,4 +182,5 @@ def _edge_inputs(block: Block) -> EdgeInputs:
         src_start=block.src_start,
         offsets=torch.from_numpy(block.offsets),
         num_visible=torch.from_numpy(block.num_visible.astype(np.float32)),
+        src=None if src is None else torch.from_numpy(src),
     )

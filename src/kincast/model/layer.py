@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kincast.model.dense import ACTIVATIONS
+from kincast.model.follow import KeyMessage
+from kincast.model.fused import add_relu_norm, spread
 from kincast.model.inputs import EdgeInputs
 from kincast.model.message import RouteMessage, message_of
 from kincast.project import ModelSettings
@@ -67,7 +69,7 @@ class MessageLayer(nn.Module):
         self.links = {edge.name: index for index, edge in enumerate(edges)}
         self.own = nn.ModuleList(nn.Linear(channels, channels) for _ in tables)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in tables)
-        self.messages = nn.ModuleList(message_of(settings, edge.reverse) for edge in edges)
+        self.messages = nn.ModuleList(message_of(settings) if edge.reverse else KeyMessage(channels) for edge in edges)
         self.routes = nn.ModuleList(RouteMessage(settings, num) if num else nn.Identity() for num in sides)
         self.activation = ACTIVATIONS[settings.activation]()
         self.dropout = nn.Dropout(settings.dropout)
@@ -89,11 +91,14 @@ class MessageLayer(nn.Module):
         """
         heard: Places = {}
         for edge, most in edges:
-            rows = hidden[edge.edge.other][edge.src_start : edge.src_start + int(edge.offsets[-1])]
+            send = self.messages[self.links[edge.edge.name]]
+            if not edge.edge.reverse:
+                _add(heard, edge, send(hidden[edge.edge.other], edge))
+                continue
+            rows = edge.neighbours(hidden[edge.edge.other])
             index, offsets = _cut(edge.offsets, most)
-            rows = rows if index is None else rows[index]
-            message = self.messages[self.links[edge.edge.name]](_own(hidden, edge), rows, offsets, edge.num_visible)
-            _add(heard, edge, message)
+            rows = rows if index is None else spread(rows, index)
+            _add(heard, edge, send(_own(hidden, edge), rows, offsets, edge.num_visible))
         for crossing in crossings:
             edge, rows, sides = crossing.edge, crossing.rows, crossing.sides
             index, offsets = _cut(edge.offsets, crossing.most)
@@ -102,7 +107,9 @@ class MessageLayer(nn.Module):
             route = self.routes[self.links[edge.edge.name]]
             _add(heard, edge, route(_own(hidden, edge), rows, sides, offsets, edge.num_visible))
         return {
-            table: self._update(table, hidden[table][: num_rows[table]], heard) for table in hidden if num_rows[table]
+            table: self._update(table, _first(hidden[table], num_rows[table]), heard)
+            for table in hidden
+            if num_rows[table]
         }
 
     def _update(self, table: str, rows: Tensor, heard: Places) -> Tensor:
@@ -116,9 +123,18 @@ class MessageLayer(nn.Module):
             done = start + len(message)
         if done < len(rows):
             parts.append(rows.new_zeros(len(rows) - done, rows.shape[1]))
-        update = self.activation(self.own[place](rows) + torch.cat(parts))
-        updated: Tensor = self.norms[place](rows + self.dropout(update))
+        update = self.own[place](rows) + (parts[0] if len(parts) == 1 else torch.cat(parts))
+        norm = self.norms[place]
+        assert isinstance(norm, nn.LayerNorm)
+        if isinstance(self.activation, nn.ReLU) and not (self.training and self.dropout.p > 0):
+            return add_relu_norm(rows, update, norm)
+        updated: Tensor = norm(rows + self.dropout(self.activation(update)))
         return updated
+
+
+def _first(rows: Tensor, num: int) -> Tensor:
+    """The first rows; a slice of all of them would cost a copy of its gradient."""
+    return rows if num == len(rows) else rows[:num]
 
 
 def _cut(offsets: Tensor, most: int) -> tuple[Tensor | None, Tensor]:

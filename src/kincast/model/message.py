@@ -19,19 +19,15 @@ COUNT_WIDTH = 2  # how many neighbours were read, and how many could be seen
 class LinkMessage(nn.Module):
     """Neighbours' vectors combined by sums, means and the like, then a dense layer.
 
-    Along a foreign key there is at most one neighbour and nothing to combine.
-
     Args:
         channels: width of the vectors.
         aggregations: of ``sum``, ``mean``, ``max``, ``min``, ``std``.
-        reverse: True where a row may have many neighbours.
     """
 
-    def __init__(self, channels: int, aggregations: Sequence[str], reverse: bool) -> None:
+    def __init__(self, channels: int, aggregations: Sequence[str]) -> None:
         super().__init__()
-        self.aggregations = tuple(aggregations) if reverse else ("sum",)
-        extra = COUNT_WIDTH if reverse else 0
-        self.dense = nn.Linear(channels * len(self.aggregations) + extra, channels, bias=False)
+        self.aggregations = tuple(aggregations)
+        self.dense = nn.Linear(channels * len(self.aggregations) + COUNT_WIDTH, channels, bias=False)
 
     def forward(self, own: Tensor, rows: Tensor, offsets: Tensor, num_visible: Tensor) -> Tensor:
         """Messages [num_dst, channels].
@@ -48,9 +44,7 @@ class LinkMessage(nn.Module):
             parts["mean"] = parts["sum"] / offsets.diff().unsqueeze(1).clamp(min=1)
         if not {"min", "std"}.isdisjoint(self.aggregations):
             parts["min"], parts["std"] = segment_min_std(rows, offsets)
-        combined = [parts[name] for name in self.aggregations]
-        if self.dense.in_features > len(combined) * rows.shape[1]:
-            combined.append(_counts(offsets, num_visible))
+        combined = [*(parts[name] for name in self.aggregations), _counts(offsets, num_visible)]
         message: Tensor = self.dense(torch.cat(combined, dim=1))
         return message
 
@@ -96,7 +90,7 @@ class RouteMessage(nn.Module):
         self.bridge = nn.Linear(channels, channels)
         self.sides = nn.ModuleList(nn.Linear(channels, channels, bias=False) for _ in range(num_sides))
         self.activation = ACTIVATIONS[settings.activation]()
-        self.message = message_of(settings, True)
+        self.message = message_of(settings)
 
     def forward(
         self, own: Tensor, rows: Tensor, sides: Sequence[Tensor | None], offsets: Tensor, num_visible: Tensor
@@ -117,11 +111,11 @@ class RouteMessage(nn.Module):
         return message
 
 
-def message_of(settings: ModelSettings, reverse: bool) -> LinkMessage | AttentionMessage:
-    """The message along one edge type; ``reverse`` where a row may have many neighbours."""
-    if settings.messages == "attention" and reverse:
+def message_of(settings: ModelSettings) -> LinkMessage | AttentionMessage:
+    """The message along an edge type where a row may have many neighbours."""
+    if settings.messages == "attention":
         return AttentionMessage(settings.channels, settings.heads)
-    return LinkMessage(settings.channels, settings.aggregations, reverse)
+    return LinkMessage(settings.channels, settings.aggregations)
 
 
 def _counts(offsets: Tensor, num_visible: Tensor) -> Tensor:

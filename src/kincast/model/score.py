@@ -28,7 +28,7 @@ from kincast.project import ModelSettings
 from kincast.query.past import PastValues
 from kincast.sample.batch import Batch, Seeds
 from kincast.sample.live import LiveGraph, LiveSampler
-from kincast.sample.loader import Loader
+from kincast.sample.loader import in_order
 from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import plan_of
 
@@ -93,9 +93,23 @@ class InputLoader:
             batch_size: seeds per batch.
             redraw: another number, other neighbours where they are drawn; None for those that depend on the row alone.
         """
+        for (inputs,) in self.parts(seeds, batch_size, 1, redraw=redraw):
+            yield inputs
+
+    def parts(
+        self, seeds: Seeds, batch_size: int, num_parts: int, *, redraw: int | None = None
+    ) -> Iterator[tuple[Inputs, ...]]:
+        """The same, each batch cut into ``num_parts`` of about equal size, or fewer where it has fewer seeds."""
         sampler = self.sampler(redraw)
+
+        def make(start: int) -> tuple[Inputs, ...]:
+            stop = min(start + batch_size, len(seeds))
+            size = -(-(stop - start) // num_parts)
+            spans = (slice(at, min(at + size, stop)) for at in range(start, stop, size))
+            return tuple(self._shared_inputs_of(sampler.sample(seeds.take(span))) for span in spans)
+
         threads = self.num_threads if len(seeds) > batch_size else 0
-        yield from Loader(sampler, seeds, batch_size, self.inputs_of, num_threads=threads)
+        yield from in_order(range(0, len(seeds), batch_size), make, threads, 2 * threads)
 
     def score(
         self,
@@ -169,6 +183,13 @@ class InputLoader:
     def inputs_of(self, batch: Batch) -> Inputs:
         """What a network reads of a sampled batch."""
         return make_inputs(batch, self._tables, self.past, None if self.items is None else self.items.table)
+
+    def _shared_inputs_of(self, batch: Batch) -> Inputs:
+        """The same in fewer rows, which nobody can tell from the batch's any more."""
+        placed = None if self.items is None else self.items.table
+        plain = self.settings.kind == "message_passing" and self.settings.module is None
+        shared = plain and not self.settings.bridges  # other bodies read rows by their places in the tree
+        return make_inputs(batch, self._tables, self.past, placed, shared=shared)
 
 
 def numbers_of(scored: Scored) -> NDArray[np.float64]:

@@ -33,10 +33,11 @@ from kincast.train.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from kincast.train.gradient import NUM_PARTS, PartRunner
+from kincast.train.guard import Guard, RanAwayError
 from kincast.train.judge import JointJudge, Judge
 from kincast.train.metric import is_better
 
-CLIP_NORM = 1.0
 WARM_UP = 0.05  # share of all steps in which the rate rises
 MAX_VALIDATION_ROWS = 50_000
 SAVE_EVERY_S = 30.0
@@ -71,7 +72,8 @@ class Fit:
     Attributes:
         weights: of the best epoch.
         best_epoch: 1-based.
-        epochs: per epoch: its number, training loss, validation metric, seconds.
+        epochs: per epoch: its number, training loss, validation metric, seconds of training, share of them in which
+            the trainer waited for batches (``idle``), and how often the rate had been halved by then (``rescues``).
     """
 
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -92,6 +94,8 @@ class Trainer:
         fingerprint: names the data, plan and code; a checkpoint of another one is not resumed.
     """
 
+    num_parts = NUM_PARTS
+
     def __init__(
         self,
         network: Network | LinkNetwork,
@@ -106,11 +110,13 @@ class Trainer:
         self.loader, self.validation_loader = loaders
         self.folder, self.fingerprint = folder, fingerprint
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.metric = judge.of_epochs
         self.fit = Fit()
-        self.epoch, self.batch, self.loss_sum, self.seconds = 1, 0, 0.0, 0.0
+        self.epoch, self.batch, self.loss_sum, self.seconds, self.waited = 1, 0, 0.0, 0.0, 0.0
+        self.guard = Guard()
+        self.good = _tensors(network)
 
     def run(
         self,
@@ -131,7 +137,7 @@ class Trainer:
             progress: told after each batch.
 
         Raises:
-            TrainError: the loss is no longer a number.
+            TrainError: the loss runs away, also from good weights with an eighth of the rate.
             StorageError: the disk refused a checkpoint.
         """
         if resume:
@@ -143,31 +149,51 @@ class Trainer:
         if validation is not None:
             validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
         last = min(self.settings.max_epochs, self.settings.stop_after or self.settings.max_epochs)
-        while self.epoch <= last and not self._has_stalled() and not (self.fit.epochs and stop(self.fit)):
-            self._train_epoch(train, num_batches, progress)
-            self._end_epoch(num_batches, validation)
-            self._save()
+        with PartRunner(self.network, self.num_parts) as self.runner:
+            while self.epoch <= last and not self._has_stalled() and not (self.fit.epochs and stop(self.fit)):
+                try:
+                    self._train_epoch(train, num_batches, progress)
+                except RanAwayError:
+                    self._go_back()
+                else:
+                    self._end_epoch(num_batches, validation)
+                self._save()
         return self.fit
 
     def _train_epoch(self, train: Examples, num_batches: int, progress: Progress) -> None:
+        """The rest of an epoch; raises RanAwayError when the loss runs away."""
         started = time.monotonic() - self.seconds
         saved = time.monotonic()
         step = f"epoch {self.epoch} of at most {self.settings.max_epochs}"
-        for inputs, part in self._batches(train, num_batches):
-            self._step(inputs, part, num_batches)
+        if self.guard.rescues:
+            step += f", at {self.guard.rate:g} of the rate"
+        asked = time.monotonic()
+        for parts, examples in self._batches(train, num_batches):
+            self.waited += time.monotonic() - asked
+            self._step(parts, examples, num_batches)
             self.batch += 1
             self.seconds = time.monotonic() - started
             progress(step, self.batch, num_batches)
             if time.monotonic() - saved > SAVE_EVERY_S:
                 self._save()
                 saved = time.monotonic()
+            asked = time.monotonic()
 
     def loss_of(self, inputs: Inputs, part: Examples) -> Tensor:
         """Mean loss of a batch."""
-        objective = self.objective
+        return self._loss(self.network(inputs).outputs, part)
+
+    def _loss(self, outputs: Tensor, part: Examples) -> Tensor:
         weight = None if part.weight is None else torch.from_numpy(part.weight).float()
-        target = objective.tensor(part.target)
-        return objective.loss(self.network(inputs).outputs, target, weight)
+        return self.objective.loss(outputs, self.objective.tensor(part.target), weight)
+
+    def _backward(self, parts: tuple[Inputs, ...], examples: Examples) -> float:
+        """Put the gradients of a batch into the weights; its mean loss."""
+        if self.num_parts > 1:
+            return self.runner.backward(parts, lambda outputs: self._loss(outputs, examples))
+        loss = self.loss_of(parts[0], examples)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
 
     def _order(self, train: Examples) -> NDArray[np.int64]:
         """Positions of this epoch's rows, in their order; the seed and the epoch alone decide."""
@@ -179,35 +205,43 @@ class Trainer:
             return random.choice(num, num, p=train.weight / train.weight.sum())
         return random.permutation(num)
 
-    def _batches(self, train: Examples, num_batches: int) -> Iterator[tuple[Inputs, Examples]]:
+    def _batches(self, train: Examples, num_batches: int) -> Iterator[tuple[tuple[Inputs, ...], Examples]]:
         """The rest of this epoch's batches; which rows they hold depends on the seed and the epoch alone."""
         size = self.settings.batch_size
         chosen = train.take(self._order(train)[self.batch * size : num_batches * size])
         if self.settings.weights == "sample":
             chosen = Examples(chosen.seeds, chosen.target)
         done = 0
-        for inputs in self.loader.batches(chosen.seeds, size, redraw=self.epoch):
-            yield inputs, chosen.take(np.arange(done, done + inputs.num_seeds))
-            done += inputs.num_seeds
+        for parts in self.loader.parts(chosen.seeds, size, self.num_parts, redraw=self.epoch):
+            num = sum(inputs.num_seeds for inputs in parts)
+            yield parts, chosen.take(np.arange(done, done + num))
+            done += num
 
-    def _step(self, inputs: Inputs, part: Examples, num_batches: int) -> None:
+    def _step(self, parts: tuple[Inputs, ...], examples: Examples, num_batches: int) -> None:
+        """One step of the optimiser; RanAwayError, and no weight changed, when the loss has run away."""
         self.network.train()
         number = (self.epoch - 1) * num_batches + self.batch
         torch.manual_seed((self.settings.seed * 1_000_003 + number) % 2**63)  # a resumed run drops out the same
+        rate = self.settings.learning_rate * self.guard.rate
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * _rate(number, num_batches * self.settings.max_epochs)
-        loss = self.loss_of(inputs, part)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainError(
-                f"the loss is {value} at epoch {self.epoch}, batch {self.batch + 1}",
-                hint=f"lower train.learning_rate (now {self.settings.learning_rate})",
-            )
+            group["lr"] = rate * _rate(number, num_batches * self.settings.max_epochs)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+        value = self._backward(parts, examples)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm or math.inf)
+        if self.guard.ran_away(value, float(norm)):
+            raise RanAwayError
         self.optimizer.step()
         self.loss_sum += value
+
+    def _go_back(self) -> None:
+        """Begin the epoch anew from the weights it began with, at half the rate and without the optimiser's memory."""
+        if not self.guard.rescue():
+            rate = self.settings.learning_rate
+            what = f"the loss ran away in epoch {self.epoch}, also at {self.guard.rate * 2:g} of the learning rate"
+            raise TrainError(what, hint=f"lower train.learning_rate (now {rate:g}) or train.clip_norm")
+        self.network.load_state_dict(self.good)
+        self.optimizer.state.clear()
+        self.batch, self.loss_sum = 0, 0.0
 
     def _end_epoch(self, num_batches: int, validation: Examples | None) -> None:
         value = float("nan")
@@ -221,19 +255,23 @@ class Trainer:
                 "loss": self.loss_sum / max(num_batches, 1),
                 self.metric: value,
                 "seconds": round(self.seconds, 3),
+                "idle": round(self.waited / max(self.seconds, 1e-9), 3),
+                "rescues": self.guard.rescues,
             }
         )
         if validation is None or self.fit.best_epoch == 0 or is_better(self.metric, value, best):
             self.fit.best_epoch = self.epoch
-            self.fit.weights = {name: torch.from_numpy(array) for name, array in weights_of(self.network).items()}
-        self.epoch, self.batch, self.loss_sum, self.seconds = self.epoch + 1, 0, 0.0, 0.0
+            self.fit.weights = _tensors(self.network)
+        self.good = _tensors(self.network)
+        self.epoch, self.batch, self.loss_sum, self.seconds, self.waited = self.epoch + 1, 0, 0.0, 0.0, 0.0
 
     def _has_stalled(self) -> bool:
         return self.fit.best_epoch > 0 and self.epoch - 1 - self.fit.best_epoch >= self.settings.patience
 
     def _save(self) -> None:
-        tensors = {f"weights/{name}": torch.from_numpy(array) for name, array in weights_of(self.network).items()}
+        tensors = {f"weights/{name}": tensor for name, tensor in _tensors(self.network).items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.fit.weights.items()}
+        tensors |= {f"good/{name}": tensor for name, tensor in self.good.items()}
         tensors |= optimizer_tensors(self.network, self.optimizer)
         state: dict[str, Any] = {
             "fingerprint": self.fingerprint,
@@ -241,6 +279,8 @@ class Trainer:
             "batch": self.batch,
             "loss_sum": self.loss_sum,
             "seconds": self.seconds,
+            "waited": self.waited,
+            "guard": self.guard.as_dict(),
             "best_epoch": self.fit.best_epoch,
             "epochs": self.fit.epochs,
         }
@@ -255,7 +295,13 @@ class Trainer:
         restore_optimizer(self.network, self.optimizer, tensors)
         self.fit = Fit(_under("best/", tensors), state["best_epoch"], state["epochs"])
         self.epoch, self.batch = state["epoch"], state["batch"]
-        self.loss_sum, self.seconds = state["loss_sum"], state["seconds"]
+        self.loss_sum, self.seconds, self.waited = state["loss_sum"], state["seconds"], state["waited"]
+        self.good, self.guard = _under("good/", tensors), Guard(**state["guard"])
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of all weights by name."""
+    return {name: torch.from_numpy(array) for name, array in weights_of(network).items()}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

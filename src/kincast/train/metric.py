@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from kincast.model.calibrate import CALIBRATED
 from kincast.query.task import TaskKind
@@ -186,7 +185,7 @@ def micro(metric: Metric) -> Metric:
 
 def _dense_ranks(scores: Floats) -> NDArray[np.int64]:
     """[n] from 0, the lowest score; equal scores have equal ranks."""
-    return np.asarray(rankdata(scores, method="dense"), dtype=np.int64) - 1
+    return np.unique(scores, return_inverse=True)[1].astype(np.int64, copy=False)
 
 
 def _classes(scores: Floats) -> Floats:

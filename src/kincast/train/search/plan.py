@@ -102,6 +102,7 @@ class Optimization:
     optimizer: Choice[str] | None = _only("AdamW")
     base_lr: Choice[float] | None = _setting("train.learning_rate")
     weight_decay: Choice[float] | None = _setting("train.weight_decay")
+    clip_norm: Choice[float | None] | None = _setting("train.clip_norm")
     lr_scheduler: Choice[str] | None = _only("cosine")
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     loss: Choice[str | None] | None = _setting("train.loss")
