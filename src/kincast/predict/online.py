@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,16 @@ from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.model.build import build_network, items_of, past_of
 from kincast.model.history import HistorySpec, make_history
+from kincast.model.inputs import Inputs
 from kincast.model.joint import JointObjective, read_objective
 from kincast.model.network import load_weights
 from kincast.model.ranked import Ranked
 from kincast.model.score import InputLoader, Scored
 from kincast.model.threads import limit_threads
 from kincast.predict.answer import Part, Predictions
+from kincast.predict.meant import Meant, meant
+from kincast.predict.reason import Why
+from kincast.predict.why import TOP, explain, explainer_of
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings, SplitSettings
 from kincast.query.compile import compile_task
@@ -35,6 +39,9 @@ from kincast.query.past import step_edges
 from kincast.query.task import Task, top_of
 from kincast.registry.version import Version, VersionInfo
 from kincast.sample.batch import Seeds
+
+USUAL_ROWS, USUAL_BATCH = 256, 32
+"""Rows of the entity table whose neighbourhoods say what an average row is, and how many are read at once."""
 
 
 class Predictor:
@@ -70,6 +77,8 @@ class Predictor:
         self.features = features
         self._lock = threading.Lock()
         self._know(self.default_as_of())
+        parts = (self.network, self.objective, self.task, features.spec, self._history, self.loader)
+        self.explainer = explainer_of(*parts, self._usual)
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
 
     @staticmethod
@@ -189,11 +198,61 @@ class Predictor:
         self, rows: NDArray[np.int64], instants: NDArray[np.int64], progress: Progress = silent
     ) -> tuple[Scored, NDArray[np.float32]]:
         """Scores and embeddings of snapshot rows [n] of the entity table, each as of its instant [n]."""
-        visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
-        seeds = Seeds(self.task.entity, rows, instants, visible)
-        loader = self._know(int(seeds.visible.max(initial=0)))
+        seeds, loader = self.seeds_of(rows, instants)
         with torch.inference_mode():
             return loader.score(self.network, self.objective, seeds, progress)
+
+    def seeds_of(self, rows: NDArray[np.int64], instants: NDArray[np.int64]) -> tuple[Seeds, InputLoader]:
+        """Seeds of snapshot rows [n] of the entity table, each as of its instant [n], and what reads them."""
+        visible = None if self.freeze_us is None else np.minimum(instants, self.freeze_us)
+        seeds = Seeds(self.task.entity, rows, instants, visible)
+        return seeds, self._know(int(seeds.visible.max(initial=0)))
+
+    def why(
+        self,
+        keys: Sequence[Any],
+        as_of_us: int | None = None,
+        *,
+        of: Any = None,
+        target: str | None = None,
+        top: int = TOP,
+    ) -> list[Why]:
+        """What moved the predictions of the rows with those keys: linked rows, links and columns, and by how much.
+
+        Args:
+            keys: as of ``predict``.
+            as_of_us: as of ``predict``.
+            of: which number of a prediction: a class or label by its name, a step by its number from 1, an item by
+                its key; when None, the likeliest class or label, the sum of all steps, or the best item.
+            target: one of several by its text; the first when None.
+            top: how many reasons of each sort.
+
+        Raises:
+            KeyNotFoundError: as ``predict``.
+            ProjectError: there is no such class, label, step, item or target.
+        """
+        rows = self.rows_at(keys, as_of_us)
+        seeds, loader = self.seeds_of(rows, self.instants_of(rows, as_of_us))
+        return explain(self.explainer, loader, seeds, self.meant(seeds, loader, of=of, target=target), top)
+
+    def meant(self, seeds: Seeds, loader: InputLoader, *, of: Any = None, target: str | None = None) -> Meant:
+        """Which number of each seed is explained; arguments as of ``why``."""
+        scored, _ = loader.score(self.network, self.objective, seeds)
+        said = (self.task, self.snapshot, self.objective, self.info.classes, scored)
+        return meant(*said, of=of, target=target)
+
+    def _usual(self) -> Iterator[Inputs]:
+        """What is read of some rows of the entity table at the end of the training period."""
+        entity, until_us = self.snapshot.tables[self.task.entity], self.features.spec.until_us
+        rows = np.arange(entity.num_rows)
+        if entity.time_us is not None:
+            rows = np.flatnonzero(np.asarray(entity.time_us[rows]) <= until_us)
+        if entity.end_us is not None:
+            rows = rows[np.asarray(entity.end_us[rows]) > until_us]
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), USUAL_ROWS)).astype(np.int64))]
+        instants = self.instants_of(rows, None if self.task.is_static else until_us)
+        seeds, loader = self.seeds_of(rows, instants)
+        yield from loader.batches(seeds, USUAL_BATCH)
 
     def _know(self, until_us: int) -> InputLoader:
         """What reads all past labels that are known by an instant; made anew when there are more of them."""
