@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 MAX_SHOWN_CLASSES = 4  # with more, their scores are in the file but not on the screen
 
 
-def predict(
+def predict(  # over budget: each argument is an option of the command
     task: TaskArgument = None,
     as_of: AsOfOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Parquet or CSV file.")] = None,
     to_source: Annotated[str | None, typer.Option(metavar="TABLE", help="Write this table of the database.")] = None,
+    why: Annotated[int, typer.Option("--why", metavar="N", help="Reasons to give for each, at most.", min=0)] = 0,
     version: VersionOption = None,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,
@@ -47,8 +49,10 @@ def predict(
     found = workspace.version(name, version)
     snapshot = workspace.snapshot()
     with workspace.timed(f"predict {name}"), console.progress() as progress:
-        result = predict_all(workspace.project, found, snapshot=snapshot, as_of_us=as_of_us, progress=progress)
-    rows = result.predictions.as_table()
+        started = time.perf_counter()
+        result = predict_all(workspace.project, found, snapshot=snapshot, as_of_us=as_of_us, why=why, progress=progress)
+        seconds = time.perf_counter() - started
+    rows = result.as_table()
     publish_result(workspace.project.store, name, found.info.id, snapshot.id, result)
     if output is not None:
         write_rows(rows, output)
@@ -60,6 +64,8 @@ def predict(
     until = format_instant(result.predictions.as_of_us)
     when = instants_in_words(result.predictions)
     console.say(f"{amount(rows.num_rows, 'prediction')} {when} by version {found.info.id}")
+    if why:
+        console.say(f"predicted and explained {len(result.predictions) / seconds:,.0f} rows a second")
     console.say(f"written to the project's store{''.join(f' and to {place}' for place in places)}")
     console.result({"version": found.info.id, "as_of": until, "rows": rows.num_rows, "written": places})
 
@@ -83,13 +89,11 @@ def publish_result(root: Path, task: str, version_id: str, snapshot_id: str, res
         snapshot_id: what it predicted from.
         result: predictions and embeddings.
     """
-    import time
-
     from kincast.store.rows import Stamp, publish
 
     keys = result.predictions.keys
     stamp = Stamp(version_id, snapshot_id, result.predictions.as_of_us, time.time_ns() // 1000)
-    publish(root, f"{task}.predictions", keys, result.predictions.as_records(), stamp)
+    publish(root, f"{task}.predictions", keys, result.as_records(), stamp)
     publish(root, f"{task}.embeddings", keys, result.embeddings, stamp)
 
 
@@ -121,9 +125,20 @@ def write_rows(rows: pa.Table, path: Path) -> None:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix.lower() == ".csv":
-                pyarrow.csv.write_csv(rows, partial)
+                pyarrow.csv.write_csv(_flat(rows), partial)
             else:
                 pyarrow.parquet.write_table(rows, partial)
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _flat(rows: pa.Table) -> pa.Table:
+    """Lists as text, since CSV has none: their parts with semicolons between them."""
+    import pyarrow as pa
+
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_list(field.type):
+            texts = [None if parts is None else "; ".join(map(str, parts)) for parts in rows[place].to_pylist()]
+            rows = rows.set_column(place, field.name, pa.array(texts, pa.string()))
+    return rows

@@ -138,7 +138,7 @@ def attribute(
     totals = {name: torch.zeros_like(end) for name, end in ends.items()}
     at_once = max(1, min(steps, MOST_ROWS // max(sum(map(len, batch.rows.values())), 1)))
     middles = (torch.arange(steps) + 0.5) / steps
-    for shares in middles.split(at_once):
+    for shares in torch.split(middles, at_once):
         tiled = _Tiled.of(loader, batch, len(shares))
         leaves = tiled.leaves(starts, ends, shares)
         number = _number(score, tiled.inputs, tiled.seeds, aims.take(tiled.seed), leaves).sum()

@@ -233,11 +233,11 @@ class Predictor:
         """
         rows = self.rows_at(keys, as_of_us)
         seeds, loader = self.seeds_of(rows, self.instants_of(rows, as_of_us))
-        return explain(self.explainer, loader, seeds, self.meant(seeds, loader, of=of, target=target), top)
-
-    def meant(self, seeds: Seeds, loader: InputLoader, *, of: Any = None, target: str | None = None) -> Meant:
-        """Which number of each seed is explained; arguments as of ``why``."""
         scored, _ = loader.score(self.network, self.objective, seeds)
+        return explain(self.explainer, loader, seeds, self.meant_by(scored, of=of, target=target), top)
+
+    def meant_by(self, scored: Scored, *, of: Any = None, target: str | None = None) -> Meant:
+        """Which number of each of the rows that were scored is explained; arguments as of ``why``."""
         said = (self.task, self.snapshot, self.objective, self.info.classes, scored)
         return meant(*said, of=of, target=target)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,9 @@ TOP = 5
 """Of each list that is shown."""
 
 COLUMNS_OF_A_ROW = 3
+BATCH_SEEDS, BATCH_STEPS, BATCH_LINKS = 128, 4, 4
+"""Where many rows are explained: how many at once, steps of the integral, which only chooses what is tried, and links
+that are tried."""
 
 
 def explainer_of(
@@ -222,9 +224,7 @@ def _items(
     return told
 
 
-def reasons(
-    explainer: Explainer, loader: InputLoader, seeds: Seeds, asked: Meant, top: int, batch_size: int
-) -> Iterable[list[str]]:
+def reasons(explainer: Explainer, loader: InputLoader, seeds: Seeds, asked: Meant, top: int) -> Iterator[list[str]]:
     """The largest changes of each seed in words, among few that are tried: links, rows and own columns that add most.
 
     Args:
@@ -233,20 +233,15 @@ def reasons(
         seeds: n of them.
         asked: which number of each.
         top: for each seed.
-        batch_size: seeds at once.
 
     Yields:
         the lines of each seed, in order.
     """
     effort = Effort(rows=top, columns=top, links=BATCH_LINKS, steps=BATCH_STEPS)
-    for start in range(0, len(seeds), batch_size):
-        here = np.arange(start, min(start + batch_size, len(seeds)))
-        part, aims = seeds.take(here), asked.aims.take(here)
-        found = find(explainer, loader, part, aims, effort)
-        one = replace(asked, aims=aims, words=[asked.words[place] for place in here.tolist()])
+    for start in range(0, len(seeds), BATCH_SEEDS):
+        here = np.arange(start, min(start + BATCH_SEEDS, len(seeds)))
+        part = seeds.take(here)
+        one = Meant(asked.aims.take(here), [asked.words[place] for place in here.tolist()], asked.noun)
+        found = find(explainer, loader, part, one.aims, effort)
         for why in tell(explainer.columns, loader, part, one, found, top):
             yield why.sentences(top)
-
-
-BATCH_STEPS, BATCH_LINKS = 4, 4
-"""Where many rows are explained: steps of the integral, which only chooses what is tried, and links that are tried."""
