@@ -41,6 +41,7 @@ COMMANDS = {
     "kills-ingest": ("kills_ingest.py", "--kills", "1000", "--longest", "1.5", "--every", "20"),
     "disk": ("kills.py", "disk"),
     "f1": ("f1/run.py",),
+    "why": ("why.py",),
 }
 """Name → script and its arguments."""
 

@@ -293,6 +293,7 @@ def test_openapi_describes_every_route_and_resolves(app: FastAPI) -> None:
     assert set(document["paths"]) == {
         "/v1/predict",
         "/v1/predict/{key}",
+        "/v1/why",
         "/v1/embedding",
         "/v1/embedding/{key}",
         "/health/live",
