@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from kincast.model.aim import Aims, Score
 from kincast.model.attribute import Averages, Columns
@@ -93,25 +93,23 @@ def _changed(
     averages: Averages,
 ) -> Inputs:
     """The inputs with columns at their averages and past values forgotten."""
-    tables, past = dict(inputs.tables), inputs.past
+    rows: defaultdict[tuple[str, int], list[NDArray[np.int64]]] = defaultdict(list)  # (table, column) → local rows
+    forgotten = []
     for seed, some in enumerate(changes):
         for change in some:
-            if isinstance(change, PastCut) and past is not None:
-                past = past.index_fill(0, torch.tensor([seed]), torch.nan)
+            if isinstance(change, PastCut):
+                forgotten.append(seed)
             elif isinstance(change, Averaged):
                 local = (batch.seed[change.table] == seed) & (batch.rows[change.table] == change.row)
-                table = tables[change.table]
-                mixed = score.network.encoder_of(change.table).mix(table) if table.mixed is None else table.mixed
-                places = torch.from_numpy(np.flatnonzero(local))
-                mixed = mixed.index_add(0, places, -_move(score, table, places, change, columns, averages))
-                tables[change.table] = replace(table, mixed=mixed)
+                rows[change.table, change.column].append(np.flatnonzero(local))
+    past = inputs.past
+    if past is not None and forgotten:
+        past = past.index_fill(0, torch.tensor(forgotten), torch.nan)
+    tables = dict(inputs.tables)
+    for (name, place), found in rows.items():
+        table, encoder, local = tables[name], score.network.encoder_of(name), torch.from_numpy(np.concatenate(found))
+        mixed = encoder.mix(table) if table.mixed is None else table.mixed
+        own = TableInputs(table.numeric[local], table.codes[local], table.ages[local])
+        move = averages.parts[name][place] - encoder.part(own, columns[name][place])
+        tables[name] = replace(table, mixed=mixed.index_add(0, local, move))
     return replace(inputs, tables=tables, past=past)
-
-
-def _move(
-    score: Score, table: TableInputs, places: Tensor, change: Averaged, columns: Columns, averages: Averages
-) -> Tensor:
-    """[k, channels] what the column of those local rows adds, less what it adds on average."""
-    rows = TableInputs(table.numeric[places], table.codes[places], table.ages[places])
-    part = score.network.encoder_of(change.table).part(rows, columns[change.table][change.column])
-    return part - averages.parts[change.table][change.column]
