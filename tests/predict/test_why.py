@@ -26,9 +26,11 @@ from kincast.predict.batch import predict_all
 from kincast.predict.deletion import ORDERS, deletion_curves
 from kincast.predict.live import LivePredictor
 from kincast.predict.online import Predictor
+from kincast.predict.overview import overview
 from kincast.predict.reason import Why
 from kincast.project import Project
 from kincast.registry.version import Version
+from kincast.sample.batch import Seeds
 from kincast.serve.message import Explanation
 from kincast.source.open import open_source
 from kincast.train.run import train_task
@@ -219,3 +221,17 @@ def test_live_rows_are_reasons_too(planted: tuple[Project, Snapshot], version: V
     before = Predictor.load(version, snapshot, project.work / "features").predict([5], LATER).scores
     assert isinstance(before, np.ndarray)
     assert why.score - fresh.change == pytest.approx(float(before[0]), abs=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("links", "item"), ("forecasting", "past values"), ("several", "orders")])
+def test_an_overview_is_of_all_that_is_read(kind: str, name: str, shops: Shops, trained: Trained) -> None:
+    project, snapshot = shops(kind)
+    predictor = Predictor.load(trained(kind), snapshot, project.work / "features")
+    found = overview(predictor, Seeds(predictor.task.entity, np.array([1, 4, 6]), np.full(3, AS_OF)))
+    assert found["rows"] == 3
+    assert name in {one["table"] for one in found["columns"]}
+    for part in ("columns", "links"):
+        sizes = [one["size"] for one in found[part]]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] > 0
+    json.dumps(found, allow_nan=False)

@@ -105,8 +105,14 @@ def show_rows(console: Console, rows: pa.Table, limit: int) -> None:
     if len(scores) > MAX_SHOWN_CLASSES:
         names = [*(name for name in names if name not in scores), "score"]
         shown = [row | {"score": row[f"score_{row['class']}"]} for row in shown]
-    cells = [tuple(f"{v:.4f}" if isinstance(v := row[n], float) else str(v) for n in names) for row in shown]
+    cells = [tuple(_cell(row[name]) for name in names) for row in shown]
     console.table(names, cells)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def write_rows(rows: pa.Table, path: Path) -> None:

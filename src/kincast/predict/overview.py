@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kincast.model.attribute import DEMAND, IDENTITY
 from kincast.predict.find import STEPS, Effort, find
 from kincast.predict.online import Predictor
 from kincast.progress import Progress, silent
@@ -14,6 +15,8 @@ from kincast.sample.batch import Seeds
 from kincast.sample.without import LinkCut
 
 BATCH = 16
+PAST, ITEM = "past values", "item"
+"""Stand where a table's name would: past values of a forecast's target, and the item of a link by itself."""
 
 
 def overview(predictor: Predictor, seeds: Seeds, progress: Progress = silent) -> dict[str, Any]:
@@ -34,6 +37,10 @@ def overview(predictor: Predictor, seeds: Seeds, progress: Progress = silent) ->
     asked = predictor.meant_by(scored)
     columns: defaultdict[tuple[str, str], float] = defaultdict(float)
     links: defaultdict[str, float] = defaultdict(float)
+    of_item: list[str] = []
+    if loader.items is not None:
+        own_columns = predictor.explainer.columns[loader.items.table]
+        of_item = [*(column.column for column in own_columns), IDENTITY, DEMAND]
     effort = Effort(rows=0, columns=0, steps=STEPS)
     for start in range(0, len(seeds), BATCH):
         here = np.arange(start, min(start + BATCH, len(seeds)))
@@ -41,6 +48,11 @@ def overview(predictor: Predictor, seeds: Seeds, progress: Progress = silent) ->
             for table, own in one.tables.items():
                 for column, amount in zip(predictor.explainer.columns[table], own.columns.sum(axis=0), strict=True):
                     columns[table, column.column] += abs(float(amount))
+            if one.past is not None:
+                columns[PAST, "all lags"] += abs(float(one.past.sum()))
+            if one.item is not None:
+                for name, amount in zip(of_item, one.item.tolist(), strict=True):
+                    columns[ITEM, name] += abs(amount)
             for what, change in one.changes:
                 if isinstance(what, LinkCut):
                     links[what.edge] += abs(change)
