@@ -44,6 +44,7 @@ COMMANDS = {
     "disk": ("kills.py", "disk"),
     "calibration": ("calibration.py",),
     "f1": ("f1/run.py",),
+    "why": ("why.py",),
 }
 """Name → script and its arguments."""
 

@@ -49,7 +49,7 @@ def trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[Project, Version]:
     """A project of each kind of model, and its version, without baselines; trained once."""
-    monkeypatch.setattr("kincast.train.run.contenders", lambda *_: {})
+    monkeypatch.setattr("kincast.train.compare._rivals", lambda *_: ({}, None))
     name: str = request.param
     if name.startswith("PyG"):
         pytest.importorskip("torch_geometric", reason='needs pip install "kincast[pyg]"')
@@ -102,7 +102,7 @@ def test_the_future_moves_no_bit(trained: tuple[Project, Version], planted: Plan
 def test_a_label_written_in_a_later_fact_stays_unseen(
     name: str, planted_with: MakePlanted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kincast.train.run.contenders", lambda *_: {})
+    monkeypatch.setattr("kincast.train.compare._rivals", lambda *_: ({}, None))
     project, snapshot = planted_with(shuffled=True, future_giveaway=True, num_customers=700)
     info = train_task(with_model(project, **MODELS[name]), "buys", snapshot=snapshot).info
     assert info.metrics["test"]["auroc"].value == pytest.approx(0.5, abs=0.05)

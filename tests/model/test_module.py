@@ -64,7 +64,7 @@ def test_sizes_left_open_are_found_and_kept() -> None:
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No baselines: they do not depend on the model."""
-    monkeypatch.setattr("kincast.train.run.contenders", lambda *_: {})
+    monkeypatch.setattr("kincast.train.compare._rivals", lambda *_: ({}, None))
 
 
 def made(planted: Planted, module: str) -> Any:

@@ -21,7 +21,7 @@ NAMES = ("attention across bridges", "transformer", "module")
 @pytest.fixture
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No baselines: they do not depend on the model."""
-    monkeypatch.setattr("kincast.train.run.contenders", lambda *_: {})
+    monkeypatch.setattr("kincast.train.compare._rivals", lambda *_: ({}, None))
 
 
 def same_alone(folder: Path, task: str, /, **model: object) -> None:

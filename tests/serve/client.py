@@ -13,9 +13,10 @@ import pyarrow as pa
 from fastapi import FastAPI
 from tests.registry.examples import version_info
 
-from kincast.clock import parse_instant
-from kincast.errors import DataError, KeyNotFoundError
+from kincast.clock import format_instant, parse_instant
+from kincast.errors import DataError, KeyNotFoundError, ProjectError
 from kincast.predict.answer import Predictions
+from kincast.predict.reason import LinkReason, RowReason, Why
 from kincast.query.task import TaskKind
 from kincast.registry.version import VersionInfo
 
@@ -52,6 +53,23 @@ class FakeBackend:
         at = AS_OF_US if as_of_us is None else as_of_us
         table = pa.table({"customer_id": [str(key) for key in keys]})
         return Predictions(table, np.full(len(keys), at), at, scores, self.info.classes, TaskKind(self.info.kind))
+
+    def why(
+        self,
+        keys: Sequence[Any],
+        as_of_us: int | None = None,
+        *,
+        of: Any = None,
+        target: str | None = None,
+        top: int = 5,
+    ) -> list[Why]:
+        if of is not None or target is not None:
+            raise ProjectError("of binary classification there is one number only", hint="name nothing")
+        scores = self.numbers(keys, as_of_us).tolist()
+        rows = tuple(RowReason("orders", number, "2026-10-01", 0.1, ()) for number in range(min(top, 8)))
+        parts: Any = ((LinkReason("a.b->c.d", 8, 0.2),), rows, (), (), 0.0, 0.0)
+        at = format_instant(AS_OF_US if as_of_us is None else as_of_us)
+        return [Why(str(k), at, {}, "probability", s, 0.5, 9, 8, *parts) for k, s in zip(keys, scores, strict=True)]
 
     def embed(self, keys: Sequence[Any], as_of_us: int | None = None) -> np.ndarray:
         return np.repeat(self.numbers(keys, as_of_us)[:, None], 2, axis=1).astype(np.float32)

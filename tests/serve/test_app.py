@@ -84,6 +84,31 @@ def test_composite_keys_are_lists() -> None:
     assert send(app, "GET", "/v1/predict/1").status_code == 422
 
 
+def test_reasons_come_with_what_they_are_of(app: FastAPI) -> None:
+    reply = send(app, "POST", "/v1/why", json={"keys": [17], "as_of": "2026-10-01", "top": 2})
+    assert reply.status_code == 200
+    (why,) = reply.json()["explanations"]
+    assert (why["key"], why["as_of"], why["score"]) == (17, "2026-10-01", 0.017)
+    assert [row["key"] for row in why["rows"]] == [0, 1]
+    assert why["links"] == [{"link": "a.b->c.d", "rows": 8, "change": 0.2}]
+    assert "past" not in why
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"keys": [1], "of": "web"}, 422, "bad_request"),
+        ({"keys": [1], "top": 0}, 422, "bad_request"),
+        ({"keys": [999]}, 404, "key_not_found"),
+        ({"keys": list(range(1, 30))}, 413, "too_many_keys"),
+        ({"keys": [1], "as_of": "soon"}, 422, "bad_as_of"),
+    ],
+)
+def test_questions_that_have_no_reasons(body: dict[str, Any], status: int, code: str, app: FastAPI) -> None:
+    reply = send(app, "POST", "/v1/why", json=body)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
+
+
 def test_unknown_keys_are_named(app: FastAPI) -> None:
     reply = send(app, "POST", "/v1/predict", json={"keys": [1, 999, "x"]})
     assert reply.status_code == 404
@@ -293,6 +318,7 @@ def test_openapi_describes_every_route_and_resolves(app: FastAPI) -> None:
     assert set(document["paths"]) == {
         "/v1/predict",
         "/v1/predict/{key}",
+        "/v1/why",
         "/v1/embedding",
         "/v1/embedding/{key}",
         "/health/live",

@@ -1,6 +1,6 @@
 """Train in children that kill themselves at given steps, going on each time; write the steps taken and a hash.
 
-    python killed.py FOLDER STEP ...
+    python -m tests.train.killed FOLDER STEP ...
 
 Each child is forked before anything but imports was done. Every step is checkpointed.
 """
@@ -40,7 +40,8 @@ def train(folder: Path, kill_at: int | None) -> None:
     for path in folder.glob("*.duckdb*"):  # made anew, with the same rows
         path.unlink()
     project, snapshot = make_planted(folder)
-    fit = fit_network(project, "buys", snapshot, prepare(project, "buys", snapshot), resume=True)
+    prepared = prepare(project, "buys", snapshot)
+    fit = fit_network(prepared, project.tasks["buys"], snapshot, folder / "run", resume=True)
     digest = hashlib.sha256(b"".join(fit.weights[name].numpy().tobytes() for name in sorted(fit.weights)))
     sys.stdout.write(f"{steps} {len(fit.epochs)} {digest.hexdigest()}\n")
     sys.stdout.flush()

@@ -30,9 +30,9 @@ def _with_train(project: Project, **changed: Any) -> Project:
 
 
 def _killed(folder: Path, *kills: int) -> list[str]:
-    script = Path(__file__).with_name("killed.py")
-    command = [sys.executable, str(script), str(folder), *map(str, kills)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-m", "tests.train.killed", str(folder), *map(str, kills)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=root)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -51,7 +51,8 @@ def test_weights_do_not_depend_on_the_loader(num_threads: int, planted: Planted,
     found = []
     for threads in (1, num_threads):
         own = _with_train(project, num_threads=threads, max_epochs=1)
-        found.append(fit_network(own, "buys", snapshot, prepare(own, "buys", snapshot)).weights)
+        prepared, settings = prepare(own, "buys", snapshot), own.tasks["buys"]
+        found.append(fit_network(prepared, settings, snapshot, tmp_path / str(threads)).weights)
     assert all(torch.equal(found[0][name], tensor) for name, tensor in found[1].items())
 
 

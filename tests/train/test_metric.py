@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from kincast.query.task import TaskKind
 from kincast.train import metric
@@ -84,11 +83,13 @@ def test_several_classes_and_weights_in_f1() -> None:
 def test_rows_are_sorted_once_for_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     sorted_sizes: list[int] = []
 
-    def counting(values: NDArray[np.float64], method: str) -> NDArray[np.float64]:
-        sorted_sizes.append(len(values))
-        return np.asarray(rankdata(values, method=method))
+    ranks = metric._dense_ranks
 
-    monkeypatch.setattr(metric, "rankdata", counting)
+    def counting(values: NDArray[np.float64]) -> NDArray[np.int64]:
+        sorted_sizes.append(len(values))
+        return ranks(values)
+
+    monkeypatch.setattr(metric, "_dense_ranks", counting)
     metric.measure(
         metric.METRICS[TaskKind.BINARY], (np.arange(60) % 2).astype(np.float64), np.arange(60.0), np.arange(60)
     )

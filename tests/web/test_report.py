@@ -232,3 +232,21 @@ def test_what_it_is_sure_of_is_shown_before_and_after() -> None:
     assert "calibrated: temperature" in text
     assert 'class="dot before"' in text
     assert 'class="dot before"' not in render_report(replace(page(), tasks=[replace(task, calibration="none")]))
+
+
+def test_what_moves_predictions_is_of_the_version_shown() -> None:
+    why = {
+        "version": "churn-1",
+        "rows": 200,
+        "noun": "probability",
+        "columns": [{"table": HOSTILE, "column": "at", "size": 0.2}],
+        "links": [{"link": "people.id->visits.person", "size": 0.1}],
+    }
+    found = page()
+    shown = replace(found.tasks[0], version=version() | {"id": "churn-1"}, why=why)
+    text = render_report(replace(found, tasks=[shown]))
+    assert "What moves the predictions" in text
+    assert "0.2000" in text
+    assert "<script>" not in text
+    stale = replace(shown, version=version() | {"id": "churn-2"})
+    assert "What moves the predictions" not in render_report(replace(found, tasks=[stale]))

@@ -33,6 +33,7 @@ from kincast.cli import (
     snapshot,
     train,
     version,
+    why,
 )
 from kincast.cli.code import BUG, ENVIRONMENT, INTERRUPTED, OK
 from kincast.errors import KincastError
@@ -61,6 +62,7 @@ app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("why")(why.why)
 app.command("serve")(serve.serve)
 app.command("drift")(drift.drift)
 app.command("audit")(audit.audit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,7 @@ def predict(  # over budget: an argument for each option
     coverage: Annotated[
         float | None, typer.Option(metavar="SHARE", help="Intervals or sets that hold the truth so often, as 0.9.")
     ] = None,
+    why: Annotated[int, typer.Option("--why", metavar="N", help="Reasons to give for each, at most.", min=0)] = 0,
     version: VersionOption = None,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,
@@ -50,10 +52,18 @@ def predict(  # over budget: an argument for each option
     found = workspace.version(name, version)
     snapshot = workspace.snapshot()
     with workspace.timed(f"predict {name}"), console.progress() as progress:
+        started = time.perf_counter()
         result = predict_all(
-            workspace.project, found, snapshot=snapshot, as_of_us=as_of_us, coverage=coverage, progress=progress
+            workspace.project,
+            found,
+            snapshot=snapshot,
+            as_of_us=as_of_us,
+            coverage=coverage,
+            why=why,
+            progress=progress,
         )
-    rows = result.predictions.as_table()
+        seconds = time.perf_counter() - started
+    rows = result.as_table()
     publish_result(workspace.project.store, name, found.info.id, snapshot.id, result)
     if output is not None:
         write_rows(rows, output)
@@ -65,6 +75,8 @@ def predict(  # over budget: an argument for each option
     until = format_instant(result.predictions.as_of_us)
     when = instants_in_words(result.predictions)
     console.say(f"{amount(rows.num_rows, 'prediction')} {when} by version {found.info.id}")
+    if why:
+        console.say(f"predicted and explained {len(result.predictions) / seconds:,.0f} rows a second")
     console.say(f"written to the project's store{''.join(f' and to {place}' for place in places)}")
     console.result({"version": found.info.id, "as_of": until, "rows": rows.num_rows, "written": places})
 
@@ -88,13 +100,11 @@ def publish_result(root: Path, task: str, version_id: str, snapshot_id: str, res
         snapshot_id: what it predicted from.
         result: predictions and embeddings.
     """
-    import time
-
     from kincast.store.rows import Stamp, publish
 
     keys = result.predictions.keys
     stamp = Stamp(version_id, snapshot_id, result.predictions.as_of_us, time.time_ns() // 1000)
-    publish(root, f"{task}.predictions", keys, result.predictions.as_records(), stamp)
+    publish(root, f"{task}.predictions", keys, result.as_records(), stamp)
     publish(root, f"{task}.embeddings", keys, result.embeddings, stamp)
 
 
@@ -106,8 +116,14 @@ def show_rows(console: Console, rows: pa.Table, limit: int) -> None:
     if len(scores) > MAX_SHOWN_CLASSES:
         names = [*(name for name in names if name not in scores), "score"]
         shown = [row | {"score": row[f"score_{row['class']}"]} for row in shown]
-    cells = [tuple(f"{v:.4f}" if isinstance(v := row[n], float) else str(v) for n in names) for row in shown]
+    cells = [tuple(_cell(row[name]) for name in names) for row in shown]
     console.table(names, cells)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def write_rows(rows: pa.Table, path: Path) -> None:
@@ -126,9 +142,20 @@ def write_rows(rows: pa.Table, path: Path) -> None:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix.lower() == ".csv":
-                pyarrow.csv.write_csv(rows, partial)
+                pyarrow.csv.write_csv(_flat(rows), partial)
             else:
                 pyarrow.parquet.write_table(rows, partial)
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _flat(rows: pa.Table) -> pa.Table:
+    """Lists as text, since CSV has none: their parts with semicolons between them."""
+    import pyarrow as pa
+
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_list(field.type):
+            texts = [None if parts is None else "; ".join(map(str, parts)) for parts in rows[place].to_pylist()]
+            rows = rows.set_column(place, field.name, pa.array(texts, pa.string()))
+    return rows

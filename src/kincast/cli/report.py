@@ -112,6 +112,7 @@ def _task(workspace: Workspace, name: str, query: str, notes: dict[str, Any]) ->
         versions=versions,
         giveaway=notes.get(f"giveaway/{name}"),
         audit=audit,
+        why=notes.get(f"why/{name}"),
     )
 
 

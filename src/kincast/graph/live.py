@@ -238,6 +238,16 @@ class LiveSnapshot:
         rows = self._state.tables[table].rows(self.tables[table].arrival[live_rows])
         return rows.select(list(names))
 
+    def take(self, table: str, names: Sequence[str], rows: Int64s) -> pa.Table:
+        """Those columns of a few rows, in their order, as ``Snapshot.take``."""
+        rows = np.asarray(rows, np.int64)
+        is_live = rows >= self.tables[table].num_base
+        base = self.base.take(table, names, rows[~is_live])
+        live = self.columns(table, names, rows[is_live] - self.tables[table].num_base).cast(base.schema)
+        place = np.empty(len(rows), np.int64)
+        place[np.concatenate([np.flatnonzero(~is_live), np.flatnonzero(is_live)])] = np.arange(len(rows))
+        return pa.concat_tables([base, live]).take(pa.array(place))
+
     def _keys(self, table: str) -> tuple[pa.Table, KeyIndex]:
         """Key columns of the live rows, and where to find them."""
         with self._lock:

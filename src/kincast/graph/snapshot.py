@@ -183,6 +183,25 @@ class Snapshot:
         except (OSError, pa.ArrowInvalid) as error:
             raise _damaged(path, error) from None
 
+    def take(self, table: str, names: Sequence[str], rows: Int64s) -> pa.Table:
+        """Those columns of a few rows, in their order; only the parts of the file that hold them are read.
+
+        Raises:
+            SchemaError: the table has no such column.
+            SnapshotError: the file cannot be read.
+        """
+        path = self._file(table, names)
+        try:
+            with pq.ParquetFile(path) as file:
+                sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+                starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+                groups, place = np.unique(np.searchsorted(starts, rows, side="right") - 1, return_inverse=True)
+                found = file.read_row_groups(groups.tolist(), columns=list(names), use_threads=False)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _damaged(path, error) from None
+        before = np.concatenate([[0], np.cumsum(np.diff(starts)[groups])])[place]  # of the rows of the parts read
+        return found.select(list(names)).take(pa.array(rows - starts[groups][place] + before))
+
     def _file(self, table: str, names: Sequence[str]) -> Path:
         """The file of a table that has those columns."""
         for name in names:

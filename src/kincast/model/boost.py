@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +31,8 @@ class Trees:
     """
 
     def __init__(self, kind: TaskKind, texts: tuple[str, ...]) -> None:
+        import lightgbm  # which takes long, and most commands need no trees
+
         self.kind, self.texts = kind, texts
         try:
             self._boosters = [lightgbm.Booster(model_str=text) for text in texts]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kincast.feature.spec import TableSpec
+from kincast.model.column import ColumnInputs
 from kincast.model.dense import ACTIVATIONS
 from kincast.model.fused import add_rows, join_ages, norm_relu
 from kincast.model.inputs import TableInputs
@@ -48,8 +49,9 @@ class TableEncoder(nn.Module):
 
     def __init__(self, spec: TableSpec, channels: int, activation: str = "relu") -> None:
         super().__init__()
-        ages = (1 + len(spec.instants)) * AGE_WIDTH
-        self.dense = nn.Linear(spec.numeric_width + ages, channels)
+        self.channels, self.timed = channels, spec.calendar
+        self.num_ages = 1 + len(spec.instants)
+        self.dense = nn.Linear(spec.numeric_width + self.num_ages * AGE_WIDTH, channels)
         sizes = [part.num_codes for part in spec.categorical]
         starts = torch.tensor([sum(sizes[:i]) for i in range(len(sizes))], dtype=torch.int64)
         self.register_buffer("starts", starts, persistent=False)
@@ -61,10 +63,37 @@ class TableEncoder(nn.Module):
 
     def forward(self, inputs: TableInputs) -> Tensor:
         """Vectors [n, channels]."""
-        hidden: Tensor = self.dense(with_ages(inputs.numeric, inputs.ages))
-        if self.categories is not None:
-            hidden = add_rows(hidden, inputs.codes, self.get_buffer("starts"), self.categories.weight)
+        hidden = self.mix(inputs) if inputs.mixed is None else inputs.mixed
         if isinstance(self.activation, nn.ReLU):
             return norm_relu(hidden, self.norm)
         vectors: Tensor = self.activation(self.norm(hidden))
         return vectors
+
+    def mix(self, inputs: TableInputs) -> Tensor:
+        """The sum [n, channels] of what each column adds, and of a constant."""
+        hidden: Tensor = self.dense(with_ages(inputs.numeric, inputs.ages))
+        if self.categories is not None:
+            hidden = add_rows(hidden, inputs.codes, self.get_buffer("starts"), self.categories.weight)
+        return hidden
+
+    def constant(self) -> Tensor:
+        """[channels] of the sum that no column adds: of a timeless table that its rows have no age, too."""
+        if self.timed:
+            return self.dense.bias
+        unknown = age_features(torch.full((1, 1), torch.nan))[0]
+        start = self.dense.in_features - self.num_ages * AGE_WIDTH
+        return self.dense.bias + self.dense.weight[:, start : start + AGE_WIDTH] @ unknown
+
+    def part(self, inputs: TableInputs, column: ColumnInputs) -> Tensor:
+        """What one column adds to the sum: [n, channels]."""
+        weight = self.dense.weight
+        total = weight.new_zeros(len(inputs.ages), weight.shape[0])
+        for place in column.numbers:
+            total = total + inputs.numeric[:, place] @ weight[:, place].T
+        for age in column.ages:
+            start = inputs.numeric.shape[1] + age * AGE_WIDTH
+            total = total + age_features(inputs.ages[:, age : age + 1]) @ weight[:, start : start + AGE_WIDTH].T
+        if self.categories is not None:
+            for code in column.codes:
+                total = total + self.categories.weight[inputs.codes[:, code] + self.get_buffer("starts")[code]]
+        return total

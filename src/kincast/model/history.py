@@ -133,6 +133,13 @@ class LabelHistory:
         """The inputs of the labels."""
         return TableFeatures(self.spec.inputs, self.storage, HeldWords(self.words))
 
+    def columns(self, snapshot: Any, names: Sequence[str], rows: Int64s | None = None) -> pa.Table:
+        """Columns of those labels, of all where ``rows`` is None, in their order."""
+        chosen = np.arange(len(self.rows)) if rows is None else rows
+        known = pa.array(self.known_us[chosen]).cast(pa.timestamp("us"))
+        found = snapshot.keys_of(self.entity, self.rows[chosen]).append_column(_KNOWN, known)
+        return found.append_column(_TARGET, self.targets.take(pa.array(chosen))).select(list(names))
+
     def graph(self, snapshot: Any) -> HistoryGraph:
         """A snapshot with the labels as one more table."""
         entity = snapshot.tables[self.entity]
@@ -174,9 +181,7 @@ class HistoryGraph:
         """Columns of all rows of a table, in the order of the rows."""
         if table != HISTORY_TABLE:
             return self.snapshot.columns(table, names)
-        known = pa.array(self.history.known_us).cast(pa.timestamp("us"))
-        found = self.snapshot.keys_of(self.history.entity, self.history.rows).append_column(_KNOWN, known)
-        return found.append_column(_TARGET, self.history.targets).select(list(names))
+        return self.history.columns(self.snapshot, names)
 
 
 def fit_history(task: Task, labels: Labels, step: Span, most: int) -> HistorySpec | None:

@@ -29,11 +29,13 @@ class TableInputs:
         codes: int32 [n, categorical columns].
         ages: float32 [n, 1 + instant columns]: days from the row's time, and from each instant, to the seed's
             as-of; NaN where there is none.
+        mixed: float32 [n, channels] what an encoder reads instead, as its ``mix`` gives it; None for the above.
     """
 
     numeric: Tensor
     codes: Tensor
     ages: Tensor
+    mixed: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,12 @@ class Network(nn.Module):
             outputs = outputs + self.past.trend(inputs.past)
         return Scores(outputs, embeddings)
 
+    def encoder_of(self, table: str) -> TableEncoder:
+        """What encodes the rows of a table."""
+        encoder = self.encoders[self.tables.index(table)]
+        assert isinstance(encoder, TableEncoder)
+        return encoder
+
     def embed(self, inputs: Inputs, *, keep: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """The seeds' last hidden vectors and, where they are kept, the last that every local row of each table had."""
         hidden = {

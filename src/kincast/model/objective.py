@@ -93,6 +93,11 @@ class Objective:
         """Outputs per value."""
         return 2 if self.loss_name in _TWO_OUTPUTS else max(1, len(self.shares))
 
+    @property
+    def usual(self) -> float:
+        """The value in the middle of the scale of outputs, in the target's unit."""
+        return float(self._values(torch.zeros((), dtype=torch.float64)))
+
     def tensor(self, target: Floats | Lists) -> Tensor:
         """Targets as ``loss`` takes them: lists of class codes become [n, classes] of 0 and 1."""
         if not isinstance(target, Lists):
@@ -134,18 +139,21 @@ class Objective:
             probabilities of the positive class [n], of all classes [n, classes] (adding up to 1, or each of its own
             for labels), values [n], or the steps of a forecast [n, steps].
         """
-        outputs = outputs.detach().double().cpu()
+        return np.asarray(self.read(outputs.detach().double().cpu()).numpy())
+
+    def read(self, outputs: Tensor) -> Tensor:
+        """The same in torch operations, so that gradients pass."""
         if self.kind is TaskKind.BINARY:
-            return torch.sigmoid(outputs[:, 0]).numpy()
+            return torch.sigmoid(outputs[:, 0])
         if self.kind is TaskKind.MULTILABEL:
-            return torch.sigmoid(outputs).numpy()
+            return torch.sigmoid(outputs)
         if self.kind in (TaskKind.MULTICLASS, TaskKind.RANKING):
-            return np.asarray(torch.softmax(outputs, dim=1).numpy())
+            return torch.softmax(outputs, dim=1)
         if self.kind is TaskKind.REGRESSION and self.width == 1:
-            return np.asarray(np.clip(self._values(outputs[:, 0]).numpy(), self.low, self.high))
+            return self._values(outputs[:, 0]).clamp(self.low, self.high)
         parts = outputs.reshape(len(outputs), -1, self.width)  # [n, steps, width]
-        values: Floats = np.clip(self._values(parts[..., self._middle]).numpy(), self.low, self.high)
-        return np.asarray(values[:, 0]) if self.kind is TaskKind.REGRESSION else values
+        values = self._values(parts[..., self._middle]).clamp(self.low, self.high)
+        return values[:, 0] if self.kind is TaskKind.REGRESSION else values
 
     @property
     def is_logarithmic(self) -> bool:

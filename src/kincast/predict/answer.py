@@ -159,6 +159,12 @@ class Predictions:
             return np.repeat(np.arange(len(self)), self._one().shape[1])
         return np.nonzero(self._ranked().items >= 0)[0]
 
+    def first_rows(self) -> NDArray[np.int64]:
+        """[n] where ``as_table`` begins with each entity."""
+        if self.edges_us is None and self.kind not in (*LINKS, TaskKind.RANKING):
+            return np.arange(len(self))
+        return np.searchsorted(self._owners(), np.arange(len(self)))
+
     def _with_as_of(self, rows: NDArray[np.int64]) -> pa.Table:
         return self.keys.take(pa.array(rows)).append_column("as_of", _times(self.instants_us[rows]))
 

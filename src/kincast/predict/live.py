@@ -18,6 +18,8 @@ from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.predict.answer import Predictions
 from kincast.predict.online import Predictor
+from kincast.predict.reason import Why
+from kincast.predict.why import TOP
 from kincast.progress import Progress, silent
 from kincast.registry.version import Version, VersionInfo
 
@@ -78,6 +80,18 @@ class LivePredictor:
     def embed(self, keys: Sequence[Any], as_of_us: int | None = None) -> NDArray[np.float32]:
         """Embeddings [n, channels] of the rows with those keys; as ``Predictor.embed``."""
         return self._now.embed(keys, as_of_us)
+
+    def why(
+        self,
+        keys: Sequence[Any],
+        as_of_us: int | None = None,
+        *,
+        of: Any = None,
+        target: str | None = None,
+        top: int = TOP,
+    ) -> list[Why]:
+        """What moved the predictions of the rows with those keys; as ``Predictor.why``."""
+        return self._now.why(keys, as_of_us, of=of, target=target, top=top)
 
     def refresh(self) -> LiveSnapshot:
         """Take in what has come since."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,16 @@ from kincast.model.boost import Blend, Trees
 from kincast.model.build import build_network, items_of, past_of
 from kincast.model.certainty import Bounds, Certainty, checked_coverage
 from kincast.model.history import HistorySpec, LabelHistory, make_history
+from kincast.model.inputs import Inputs
 from kincast.model.joint import JointObjective, read_objective
 from kincast.model.network import load_weights
 from kincast.model.ranked import Ranked
 from kincast.model.score import InputLoader, Scored, Spreads
 from kincast.model.threads import limit_threads
 from kincast.predict.answer import Part, Predictions
+from kincast.predict.meant import Meant, meant
+from kincast.predict.reason import Why
+from kincast.predict.why import TOP, explain, explainer_of
 from kincast.progress import Progress, silent
 from kincast.project import ModelSettings, PredictSettings, SplitSettings
 from kincast.query.compile import compile_task
@@ -38,6 +43,9 @@ from kincast.query.past import step_edges
 from kincast.query.task import Task, top_of
 from kincast.registry.version import Version, VersionInfo
 from kincast.sample.batch import Seeds
+
+USUAL_ROWS, USUAL_BATCH = 256, 32
+"""Rows of the entity table whose neighbourhoods say what an average row is, and how many are read at once."""
 
 
 class Predictor:
@@ -88,6 +96,8 @@ class Predictor:
         self.coverage = PredictSettings.model_validate(version.info.settings["predict"]).coverage
         self._lock = threading.Lock()
         self._know(self.default_as_of())
+        parts = (self.network, self.objective, self.task, features.spec, read, self.loader)
+        self.explainer = explainer_of(*parts, self._usual)
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
 
     @staticmethod
@@ -255,6 +265,59 @@ class Predictor:
         """Scores and embeddings of snapshot rows [n] of the entity table, each as of its instant [n]."""
         scores, _, embeddings = self.score_seeds(self.seeds_of(rows, instants), progress)
         return scores, embeddings
+
+    def loader_of(self, seeds: Seeds) -> InputLoader:
+        """What reads the neighbourhoods of seeds, with all past labels that they may know."""
+        return self._know(int(seeds.visible.max(initial=0)))[0]
+
+    def why(
+        self,
+        keys: Sequence[Any],
+        as_of_us: int | None = None,
+        *,
+        of: Any = None,
+        target: str | None = None,
+        top: int = TOP,
+    ) -> list[Why]:
+        """What moved the predictions of the rows with those keys: linked rows, links and columns, and by how much.
+
+        Args:
+            keys: as of ``predict``.
+            as_of_us: as of ``predict``.
+            of: which number of a prediction: a class or label by its name, a step by its number from 1, an item by
+                its key; when None, the likeliest class or label, the sum of all steps, or the best item.
+            target: one of several by its text; the first when None.
+            top: how many reasons of each sort.
+
+        Raises:
+            KeyNotFoundError: as ``predict``.
+            ProjectError: there is no such class, label, step, item or target.
+        """
+        rows = self.rows_at(keys, as_of_us)
+        seeds = self.seeds_of(rows, self.instants_of(rows, as_of_us))
+        loader = self.loader_of(seeds)
+        scored, _ = loader.score(self.network, self.objective, seeds)
+        return explain(self.explainer, loader, seeds, self.meant_by(scored, of=of, target=target), top)
+
+    def meant_by(self, scored: Scored, *, of: Any = None, target: str | None = None) -> Meant:
+        """Which number of each of the rows that were scored is explained; arguments as of ``why``."""
+        said = (self.task, self.snapshot, self.objective, self.info.classes, scored)
+        found = meant(*said, of=of, target=target)
+        alone = self.blend is None and all(one.method == "none" for one in self.certainty.calibrations)
+        return found if alone else replace(found, noun=f"{found.noun} by the network alone")
+
+    def _usual(self) -> Iterator[Inputs]:
+        """What is read of some rows of the entity table at the end of the training period."""
+        entity, until_us = self.snapshot.tables[self.task.entity], self.features.spec.until_us
+        rows = np.arange(entity.num_rows)
+        if entity.time_us is not None:
+            rows = np.flatnonzero(np.asarray(entity.time_us[rows]) <= until_us)
+        if entity.end_us is not None:
+            rows = rows[np.asarray(entity.end_us[rows]) > until_us]
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), USUAL_ROWS)).astype(np.int64))]
+        instants = self.instants_of(rows, None if self.task.is_static else until_us)
+        seeds = self.seeds_of(rows, instants)
+        yield from self.loader_of(seeds).batches(seeds, USUAL_BATCH)
 
     def _know(self, until_us: int) -> tuple[InputLoader, Aggregator | None]:
         """What reads all past labels that are known by an instant; made anew when there are more of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,15 +24,19 @@ from kincast.serve.intake import Intake
 from kincast.serve.message import (
     Embedding,
     Embeddings,
+    Explanation,
+    Explanations,
     Health,
     Key,
     Prediction,
     Predictions,
     Question,
     VersionBody,
+    WhyQuestion,
     components,
     decode_question,
     decode_rows,
+    decode_why,
     encode,
 )
 from kincast.serve.page import DOCS_PAGE, DOCS_POLICY
@@ -47,6 +52,7 @@ class Limits:
 
     max_body_bytes: int = 1 << 20
     max_keys: int = 10_000
+    max_explained: int = 20
 
 
 DEFAULT_LIMITS = Limits()
@@ -84,6 +90,22 @@ class Service:
         self.answered.labels("prediction").inc(len(keys))
         rows = _predictions(keys, answer)
         return _json(Predictions(backend.info.id, format_instant(answer.as_of_us), backend.snapshot.id, rows))
+
+    async def why(self, question: WhyQuestion) -> Response:
+        """What moved the predictions of those keys."""
+        backend = self.ready()
+        keys, instant = self._checked_keys(backend, question.keys), _instant(question.as_of)
+        if len(keys) > self.limits.max_explained:
+            message = f"{len(keys):,} keys are more than {self.limits.max_explained}; ask for fewer at a time"
+            raise Refusal(413, "too_many_keys", message)
+        of = tuple(question.of) if isinstance(question.of, list) else question.of
+        said = await _ask(partial(backend.why, of=of, target=question.target, top=question.top), keys, instant)
+        self.answered.labels("explanation").inc(len(keys))
+        rows = [
+            msgspec.convert({**one.as_dict(), "key": key}, Explanation)
+            for key, one in zip(question.keys, said, strict=True)
+        ]
+        return _json(Explanations(backend.info.id, backend.snapshot.id, rows))
 
     async def embed(self, keys: Sequence[Key], as_of: str | None) -> Response:
         """Embeddings of those keys: published ones where they hold for the instant, else computed."""
@@ -179,6 +201,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     @app.get("/v1/predict/{key:path}", summary="Prediction of one key", **_described("Predictions"))
     async def predict_one(key: str, as_of: str | None = None, coverage: float | None = None) -> Response:
         return await service.predict([key], as_of, coverage)
+
+    @app.post("/v1/why", summary="What moved predictions", **_described("Explanations", body="WhyQuestion"))
+    async def why(request: Request) -> Response:
+        service.ready()
+        return await service.why(await _body(request, decode_why))
 
     @app.post("/v1/embedding", summary="Embeddings of many keys", **_described("Embeddings", body="Question"))
     async def embed_many(request: Request) -> Response:

@@ -24,6 +24,14 @@ class Answer(Protocol):
         ...
 
 
+class Reasons(Protocol):
+    """What moved one number of a prediction."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values in the form of ``message.Explanation``."""
+        ...
+
+
 class Origin(Protocol):
     """The snapshot answers come from."""
 
@@ -62,4 +70,20 @@ class Backend(Protocol):
 
     def embed(self, keys: Sequence[Any], as_of_us: int | None = None) -> npt.NDArray[np.float32]:
         """Embeddings [n, d] of the rows with those keys; arguments and errors as ``predict``."""
+        ...
+
+    def why(
+        self,
+        keys: Sequence[Any],
+        as_of_us: int | None = None,
+        *,
+        of: Any = None,
+        target: str | None = None,
+        top: int = 5,
+    ) -> Sequence[Reasons]:
+        """What moved one number of the prediction of each row; keys, instant and errors as ``predict``.
+
+        Raises:
+            ProjectError: a prediction has no number that is named so.
+        """
         ...

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from kincast.errors import DataError, KeyNotFoundError, KincastError
+from kincast.errors import DataError, KeyNotFoundError, KincastError, ProjectError
 from kincast.serve.message import Failure, FailureBody, encode
 
 JSON = "application/json"
@@ -55,6 +55,8 @@ def from_backend(error: KincastError, keys: Sequence[Any]) -> Refusal | None:
     if isinstance(error, KeyNotFoundError):
         missing = list(error.keys) or (list(keys) if len(keys) == 1 else None)
         return Refusal(404, "key_not_found", error.what, keys=missing)
+    if isinstance(error, ProjectError):
+        return Refusal(422, "bad_request", f"{error.what}; {error.hint}" if error.hint else error.what)
     if isinstance(error, DataError):
         return Refusal(422, "bad_key", error.what)
     return None

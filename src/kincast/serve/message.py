@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Key = int | str | list[int | str]
 
@@ -22,6 +22,25 @@ class Question(Struct, forbid_unknown_fields=True):
     keys: list[Key]
     as_of: str | None = None
     coverage: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+
+
+class WhyQuestion(Struct, forbid_unknown_fields=True):
+    """Which predictions are to be explained.
+
+    Attributes:
+        keys: as of ``Question``.
+        as_of: as of ``Question``.
+        of: which number of a prediction: a class or label by its name, a step by its number from 1, an item by its
+            key; the likeliest class or label, the sum of all steps or the best item when null.
+        target: one of several targets by its text; the first when null.
+        top: how many reasons of each sort.
+    """
+
+    keys: list[Key]
+    as_of: str | None = None
+    of: Key | None = None
+    target: str | None = None
+    top: Annotated[int, Meta(ge=1, le=100)] = 5
 
 
 class Rows(Struct, forbid_unknown_fields=True):
@@ -119,6 +138,82 @@ class Embeddings(Struct):
     embeddings: list[Embedding]
 
 
+class ColumnReason(Struct, omit_defaults=True):
+    """A column of one row: what it adds, and what the number changes by against the column at its average."""
+
+    column: str
+    value: int | float | str | bool | None
+    amount: float
+    change: float | UnsetType = UNSET
+
+
+class RowReason(Struct):
+    """A linked row: what the number changes by against none in its place, and the columns that add most."""
+
+    table: str
+    key: Key | None
+    time: str | None
+    change: float
+    columns: list[ColumnReason]
+
+
+class LinkReason(Struct):
+    """All rows along a link: how many, and what the number changes by against none."""
+
+    link: str
+    rows: int
+    change: float
+
+
+class ColumnTotal(Struct):
+    """A column over all rows that were read: what it adds."""
+
+    table: str
+    column: str
+    rows: int
+    amount: float
+
+
+class PastReason(Struct):
+    """Past values of a forecast: what the number changes by against none known, and those that add most."""
+
+    change: float
+    values: list[ColumnReason]
+
+
+class Explanation(Struct, omit_defaults=True):
+    """What moved one number of a prediction.
+
+    ``change`` is exact: the number minus what it is without. ``amount`` is by integrated gradients: those of
+    ``columns``, ``rest``, ``past`` and ``item`` add up to ``score`` minus ``average``, but for ``missed``.
+    """
+
+    key: Key
+    as_of: str
+    of: dict[str, Any]
+    noun: str
+    score: float
+    average: float
+    num_rows: int
+    num_tried: int
+    links: list[LinkReason]
+    rows: list[RowReason]
+    own: list[ColumnReason]
+    columns: list[ColumnTotal]
+    rest: float
+    missed: float
+    past: PastReason | UnsetType = UNSET
+    item: list[ColumnReason] | UnsetType = UNSET
+
+
+class Explanations(Struct):
+    """Explanations in the order of the keys, and what made the predictions."""
+
+    version: str
+    snapshot: str
+    explanations: list[Explanation]
+
+
 class Failure(Struct, omit_defaults=True):
     """What went wrong: ``code`` for programs, ``message`` for people, the ``keys`` it is about, the request's id."""
 
@@ -155,9 +250,21 @@ class VersionBody(Struct):
     code_version: str
 
 
-MESSAGES: tuple[type[Struct], ...] = (Question, Rows, Taken, Predictions, Embeddings, FailureBody, Health, VersionBody)
+MESSAGES: tuple[type[Struct], ...] = (
+    Question,
+    WhyQuestion,
+    Rows,
+    Taken,
+    Predictions,
+    Explanations,
+    Embeddings,
+    FailureBody,
+    Health,
+    VersionBody,
+)
 encode = msgspec.json.Encoder().encode
 decode_question = msgspec.json.Decoder(Question).decode
+decode_why = msgspec.json.Decoder(WhyQuestion).decode
 decode_rows = msgspec.json.Decoder(Rows).decode
 
 

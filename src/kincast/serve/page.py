@@ -59,7 +59,8 @@ function show(route, method, operation, schemas) {
   if (operation.requestBody) {
     body = field(box, "Body (JSON)", make("textarea", "", {rows: 3, value: '{"keys": [1], "as_of": null}'}));
     const fold = make("details");
-    fold.append(make("summary", "Body schema"), make("pre", JSON.stringify(schemas.Question, null, 2)));
+    const named = operation.requestBody.content["application/json"].schema.$ref.split("/").pop();
+    fold.append(make("summary", "Body schema"), make("pre", JSON.stringify(schemas[named], null, 2)));
     box.append(fold);
   }
   const button = make("button", "Send", {type: "button"});

@@ -80,6 +80,33 @@ def _strip(mark: Mark, scale: Scale, guides: list[Markup]) -> Markup:
     return element("svg", *parts, class_="strip", width="100%", height=28, role="img", aria_label=label)
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One line of a list of sizes.
+
+    Attributes:
+        name: what it is of.
+        size: at least 0.
+        drawing: its bar.
+    """
+
+    name: str
+    size: float
+    drawing: Markup
+
+
+def bars(sizes: Sequence[tuple[str, float]]) -> list[Bar]:
+    """Horizontal bars over a common scale that begins at 0, in the order given."""
+    most = max((size for _, size in sizes), default=0.0) or 1.0
+    found = []
+    for name, size in sizes:
+        bar = element("rect", class_="bar up", x="0%", y=4, width=percent(size / most), height=12)
+        label = f"{name}: {number(size)}"
+        drawing = element("svg", bar, class_="strip", width="100%", height=20, role="img", aria_label=label)
+        found.append(Bar(name, size, drawing))
+    return found
+
+
 def curve(values: Sequence[float], best: int | None, label: str) -> Markup:
     """A metric by epoch, the best epoch marked.
 

@@ -19,7 +19,7 @@ from kincast.report import Verdict
 from kincast.schema import Schema
 from kincast.train.metric import headline, is_error
 from kincast.web.certainty import cell, certainty_of, triple
-from kincast.web.chart import Mark, Strip, calibration, calibration_bins, curve, distribution, strips
+from kincast.web.chart import Mark, Strip, bars, calibration, calibration_bins, curve, distribution, strips
 from kincast.web.picture import schema_picture
 from kincast.web.svg import number
 
@@ -41,6 +41,7 @@ METRIC_NAMES = {
     "skill": "gain over a constant, mean over targets",
 }
 OURS = "Graph neural network"
+MOST_BARS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class TaskPage:
         gate: ``Report.as_dict()`` of the last attempt to promote.
         giveaway: ``Report.as_dict()`` of the columns that alone nearly tell the label.
         audit: ``Report.as_dict()`` of the last look for leaks.
+        why: what moves the predictions of the test period on average, as ``overview`` gives it, with its ``version``.
     """
 
     name: str
@@ -78,6 +80,7 @@ class TaskPage:
     gate: Mapping[str, Any] | None = None
     giveaway: Mapping[str, Any] | None = None
     audit: Mapping[str, Any] | None = None
+    why: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +162,18 @@ def render_report(page: Page) -> str:
 
 
 def _part(task: TaskPage) -> dict[str, Any]:
-    part: dict[str, Any] = {"task": task, "comparison": None, "curve": None, "certainty": None}
-    part |= {"calibration": None, "distribution": None}
+    names = ("comparison", "curve", "certainty", "calibration", "distribution", "why")
+    part: dict[str, Any] = {"task": task, **dict.fromkeys(names)}
     reports = (("Giveaways", task.giveaway), ("Audit", task.audit), ("Gate", task.gate))
     part["findings"] = [found for title, report in reports if (found := _findings(title, report))]
     if task.version is None:
         return part
     part["comparison"] = compare(task.version)
     part["certainty"] = certainty_of(task.version)
+    if task.why is not None and task.why["version"] == task.version["id"]:
+        columns = [(f"{one['table']}.{one['column']}", one["size"]) for one in task.why["columns"]]
+        links = [(one["link"], one["size"]) for one in task.why["links"]]
+        part["why"] = {"columns": bars(columns[:MOST_BARS]), "links": bars(links[:MOST_BARS])}
     if task.epochs:
         part["curve"] = curve(task.epochs, task.version["best_epoch"], METRIC_NAMES.get(task.tuned, task.tuned))
     if task.target is not None and task.scores is not None:
