@@ -193,12 +193,15 @@ class FeatureSettings(Settings):
     Attributes:
         storage: of numbers: ``float32``; ``float16``, half as large; or ``int8``, a quarter, in 127 steps either way.
         text: ``hashing`` counts hashed words; otherwise the folder of a local sentence-transformers model.
+        vectors: ``standard`` brings each dimension to mean 0 and deviation 1; ``unit`` each vector to length 1, for
+            counts of words and embeddings that are compared by their angle.
         readahead: ask the disk for the rows of each batch before reading them: ``always``, ``never``, or ``auto``:
             where the encoded rows are larger than half of the memory.
     """
 
     storage: FeatureStorage = "float32"
     text: str = Field("hashing", min_length=1)
+    vectors: Literal["standard", "unit"] = "standard"
     readahead: Literal["auto", "always", "never"] = "auto"
 
 
@@ -215,8 +218,12 @@ class ModelSettings(Settings):
         sampling: which neighbours are read: a strategy's name, or ``tasks.NAME.model.sampling`` as below.
         link_sampling: per link, the same.
         max_rows_per_seed: rows of a neighbourhood at most; longer lists of neighbours are cut first.
+        neighbourhood: ``tree``: one for each seed, at its instant; ``shared``: one for all seeds of a batch, each row
+            in it once, with the same result; for graphs without times, and as many neighbours at every hop of a link.
+        through: link tables that are no hop of their own: the rows at their ends are neighbours, their columns unread.
         aggregations: how neighbours are combined.
         dropout: share of hidden values dropped while training.
+        input_dropout: share of the numbers of a row dropped while training; for long vectors, such as words of a text.
         label_history: past labels of a row that are read, each from the end of its window on; 0 for none.
         lags: past values of a forecast's target that are read; by default twice the steps, but 8 to 60; 0 for none.
         year_over_year: a forecast reads the target's values of the same steps a year before too.
@@ -232,8 +239,11 @@ class ModelSettings(Settings):
     sampling: SamplingSettings = Field(default_factory=SamplingSettings)
     link_sampling: dict[str, SamplingSettings] = Field(default_factory=dict)
     max_rows_per_seed: int | None = Field(None, ge=1)
+    neighbourhood: Literal["tree", "shared"] = "tree"
+    through: tuple[str, ...] = ()
     aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    input_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     label_history: int = Field(0, ge=0, le=512)
     lags: int | None = Field(None, ge=0, le=1_000)
     year_over_year: bool = False
@@ -245,6 +255,17 @@ class ModelSettings(Settings):
     def num_hops(self) -> int:
         """How many links away the network reads."""
         return len(self.fanout)
+
+    @model_validator(mode="after")
+    def _may_be_shared(self) -> ModelSettings:
+        if self.neighbourhood == "shared":
+            if any(len(set(hops)) > 1 for hops in (self.fanout, *self.fanout_overrides.values())):
+                raise ValueError("a shared neighbourhood needs the same fanout at every hop, such as [-1, -1]")
+            if self.max_rows_per_seed is not None:
+                raise ValueError("max_rows_per_seed is of trees, not of a shared neighbourhood")
+        if self.through and any("inferred" in hops for hops in (self.fanout, *self.fanout_overrides.values())):
+            raise ValueError("through needs fanouts that are numbers, not inferred")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -30,9 +30,10 @@ class TableEncoder(nn.Module):
     Args:
         spec: the table's inputs.
         channels: width of the result.
+        dropout: share of the numbers dropped while training.
     """
 
-    def __init__(self, spec: TableSpec, channels: int) -> None:
+    def __init__(self, spec: TableSpec, channels: int, dropout: float = 0.0) -> None:
         super().__init__()
         ages = (1 + len(spec.instants)) * AGE_WIDTH
         self.dense = nn.Linear(spec.numeric_width + ages, channels)
@@ -43,10 +44,11 @@ class TableEncoder(nn.Module):
         if self.categories is not None:
             nn.init.normal_(self.categories.weight, std=0.3)
         self.norm = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: TableInputs) -> Tensor:
         """Vectors [n, channels]."""
-        hidden: Tensor = self.dense(torch.cat([inputs.numeric, age_features(inputs.ages)], dim=1))
+        hidden: Tensor = self.dense(torch.cat([self.dropout(inputs.numeric), age_features(inputs.ages)], dim=1))
         if self.categories is not None:
             starts = self.get_buffer("starts")
             hidden = hidden + nn.functional.embedding_bag(inputs.codes + starts, self.categories.weight, mode="sum")

@@ -16,6 +16,7 @@ from kincast.feature.store import RowFeatures, TableFeatures
 from kincast.query.past import PastValues
 from kincast.sample.batch import Batch, Block
 from kincast.sample.edge import EdgeType
+from kincast.sample.shared import SharedBatch, SharedBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class TableInputs:
 
 @dataclass(frozen=True, slots=True)
 class EdgeInputs:
-    """One hop along one edge type: neighbours of a contiguous frontier, contiguous themselves.
+    """One hop along one edge type: neighbours of a contiguous frontier, in a tree contiguous themselves.
 
     Attributes:
         hop: from 1.
@@ -45,6 +46,7 @@ class EdgeInputs:
         src_start: first neighbour's local row in ``edge.other``.
         offsets: [num_dst + 1] int64.
         num_visible: float32 [num_dst] how many neighbours could be seen before the fanout cut them.
+        src: [edges] int64 local rows of the neighbours where rows are shared; None in a tree.
     """
 
     hop: int
@@ -54,6 +56,13 @@ class EdgeInputs:
     src_start: int
     offsets: Tensor
     num_visible: Tensor
+    src: Tensor | None = None
+
+    def neighbours(self, hidden: Tensor) -> Tensor:
+        """Vectors [edges, width] of the neighbours, of those of all local rows of ``edge.other``."""
+        if self.src is not None:
+            return hidden[self.src]
+        return hidden[self.src_start : self.src_start + int(self.offsets[-1])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,7 @@ class Inputs:
         edges: by hop.
         past: float32 [num_seeds, lags] past values of the target; None where none are read.
         places: table → rows and seeds of its local rows, for tables whose rows must be told apart.
+        seed_rows: int64 [num_seeds] local rows of the seeds; None where they are the first.
     """
 
     num_seeds: int
@@ -90,6 +100,7 @@ class Inputs:
     edges: tuple[EdgeInputs, ...]
     past: Tensor | None = None
     places: dict[str, Places] = field(default_factory=dict)
+    seed_rows: Tensor | None = None
 
     @property
     def num_hops(self) -> int:
@@ -98,7 +109,10 @@ class Inputs:
 
 
 def make_inputs(
-    batch: Batch, features: Mapping[str, TableFeatures], past: PastValues | None = None, placed: str | None = None
+    batch: Batch | SharedBatch,
+    features: Mapping[str, TableFeatures],
+    past: PastValues | None = None,
+    placed: str | None = None,
 ) -> Inputs:
     """Gather the features of every sampled row.
 
@@ -106,26 +120,35 @@ def make_inputs(
         batch: the sampled rows.
         features: table → features of all its rows.
         past: of the target; None where none is read.
-        placed: table whose rows must be told apart; None for none.
+        placed: table whose rows must be told apart, in trees; None for none.
     """
     seeds = batch.seeds
     found = None if past is None else torch.from_numpy(past.read(seeds.rows, seeds.as_of_us, seeds.visible))
     places = {}
-    if placed is not None:
+    if isinstance(batch, Batch) and placed is not None:
         of = torch.from_numpy(batch.seed[placed].astype(np.int64))
         places[placed] = Places(torch.from_numpy(batch.rows[placed]), of)
     return Inputs(
         num_seeds=len(batch.seeds),
         seed_table=batch.seeds.table,
         tables={
-            name: _table_inputs(features[name], rows, batch.seeds.as_of_us[batch.seed[name]])
-            for name, rows in batch.rows.items()
+            name: _table_inputs(features[name], rows, _instants(batch, name)) for name, rows in batch.rows.items()
         },
         hop_offsets={name: tuple(int(offset) for offset in offsets) for name, offsets in batch.hop_offsets.items()},
         edges=tuple(_edge_inputs(block) for block in batch.blocks),
         past=found,
         places=places,
+        seed_rows=torch.from_numpy(batch.seed_rows) if isinstance(batch, SharedBatch) else None,
     )
+
+
+def _instants(batch: Batch | SharedBatch, table: str) -> NDArray[np.int64]:
+    """[n] the instant at which each local row of a table is looked at; shared rows have one for all."""
+    instants = batch.seeds.as_of_us
+    if isinstance(batch, SharedBatch):
+        return np.broadcast_to(instants[:1], len(batch.rows[table]) if len(instants) else 0)
+    found: NDArray[np.int64] = instants[batch.seed[table]]
+    return found
 
 
 def _table_inputs(features: TableFeatures, rows: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> TableInputs:
@@ -153,13 +176,14 @@ def _as_float32(features: TableFeatures, found: RowFeatures) -> Tensor:
     return numbers if features.scales is None else numbers.mul_(torch.from_numpy(features.scales))
 
 
-def _edge_inputs(block: Block) -> EdgeInputs:
+def _edge_inputs(block: Block | SharedBlock) -> EdgeInputs:
     return EdgeInputs(
         hop=block.hop,
         edge=block.edge,
         dst_start=block.dst_start,
-        num_dst=block.num_dst,
-        src_start=block.src_start,
+        num_dst=len(block.offsets) - 1,
+        src_start=0 if isinstance(block, SharedBlock) else block.src_start,
         offsets=torch.from_numpy(block.offsets),
         num_visible=torch.from_numpy(block.num_visible.astype(np.float32)),
+        src=torch.from_numpy(block.src) if isinstance(block, SharedBlock) else None,
     )

@@ -95,7 +95,7 @@ class MessageLayer(nn.Module):
         """
         heard: dict[tuple[str, int], Tensor] = {}  # (table, first row of the frontier) → messages
         for edge, most in edges:
-            rows = hidden[edge.edge.other][edge.src_start : edge.src_start + int(edge.offsets[-1])]
+            rows = edge.neighbours(hidden[edge.edge.other])
             offsets = edge.offsets
             if most >= 0 and int(offsets.diff().max()) > most:
                 index, offsets = first_of_each(offsets, most)

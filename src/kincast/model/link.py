@@ -22,7 +22,7 @@ from kincast.model.network import Network
 from kincast.model.reduce import segment_sum_max
 from kincast.project import ModelSettings
 from kincast.sample.batch import Seeds
-from kincast.sample.edge import edge_types
+from kincast.sample.through import through_edges
 from kincast.schema import Schema
 
 UNSEEN_SHARE = 0.1
@@ -78,7 +78,7 @@ class LinkNetwork(nn.Module):
         with torch.no_grad():
             self.worth[0] = 0.5  # popular items are a sensible start
         self.num_hops = settings.num_hops
-        self.edges = {edge.name: index for index, edge in enumerate(edge_types(schema))}
+        self.edges = {edge.name: index for index, edge in enumerate(through_edges(schema, settings.through))}
         self.met = nn.Embedding(len(self.edges) * self.num_hops, channels)
         self.heard = nn.Linear(3 * channels, channels)
         self.pair = nn.Sequential(nn.Linear(2 * channels + 1, channels), nn.ReLU(), nn.Linear(channels, 1))

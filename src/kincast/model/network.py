@@ -15,8 +15,8 @@ from kincast.model.inputs import Inputs
 from kincast.model.layer import MessageLayer
 from kincast.model.past import PastEncoder
 from kincast.project import ModelSettings
-from kincast.sample.edge import edge_types
 from kincast.sample.strategy import fanout_table, plan_of
+from kincast.sample.through import through_edges
 from kincast.schema import Schema
 
 
@@ -56,13 +56,15 @@ class Network(nn.Module):
         past: PastEncoder | None = None,
     ) -> None:
         super().__init__()
-        edges = edge_types(schema)
+        edges = through_edges(schema, settings.through)
         tables = [table.name for table in schema]
         self.num_layers = settings.num_hops
         self.fanouts: np.ndarray[tuple[int, int], np.dtype[np.int64]] = fanout_table(edges, *plan_of(settings))
         self.edge_index = {edge.name: index for index, edge in enumerate(edges)}
         self.tables = tables
-        self.encoders = nn.ModuleList(TableEncoder(spec.table(name), settings.channels) for name in tables)
+        self.encoders = nn.ModuleList(
+            TableEncoder(spec.table(name), settings.channels, settings.input_dropout) for name in tables
+        )
         self.layers = nn.ModuleList(
             MessageLayer(tables, edges, settings.channels, settings.aggregations, settings.dropout)
             for _ in range(self.num_layers)
@@ -103,7 +105,8 @@ class Network(nn.Module):
             ]
             hidden = layer(hidden, num_rows, edges)
             last = {name: _over(rows, hidden.get(name)) for name, rows in last.items()}
-        return hidden[inputs.seed_table][: inputs.num_seeds], last
+        seeds = slice(inputs.num_seeds) if inputs.seed_rows is None else inputs.seed_rows
+        return hidden[inputs.seed_table][seeds], last
 
 
 def _head(settings: ModelSettings, width: int) -> nn.Sequential:
