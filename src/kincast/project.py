@@ -221,7 +221,10 @@ class ModelSettings(Settings):
         neighbourhood: ``tree``: one for each seed, at its instant; ``shared``: one for all seeds of a batch, each row
             in it once, with the same result; for graphs without times, and as many neighbours at every hop of a link.
         through: link tables that are no hop of their own: the rows at their ends are neighbours, their columns unread.
+        layer: ``residual`` adds what neighbours say to what a row is; ``convolution`` takes the mean of both, for few
+            labels and links between rows that are alike; it has no use for ``aggregations``.
         aggregations: how neighbours are combined.
+        head_layers: dense layers from a seed's vector to the outputs.
         dropout: share of hidden values dropped while training.
         input_dropout: share of the numbers of a row dropped while training; for long vectors, such as words of a text.
         label_history: past labels of a row that are read, each from the end of its window on; 0 for none.
@@ -241,7 +244,9 @@ class ModelSettings(Settings):
     max_rows_per_seed: int | None = Field(None, ge=1)
     neighbourhood: Literal["tree", "shared"] = "tree"
     through: tuple[str, ...] = ()
+    layer: Literal["residual", "convolution"] = "residual"
     aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
+    head_layers: int = Field(2, ge=1, le=8)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     input_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     label_history: int = Field(0, ge=0, le=512)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from kincast.feature.spec import FeatureSpec
+from kincast.model.convolution import ConvolutionLayer
 from kincast.model.encode import TableEncoder
 from kincast.model.inputs import Inputs
 from kincast.model.layer import MessageLayer
 from kincast.model.past import PastEncoder
 from kincast.project import ModelSettings
+from kincast.sample.edge import EdgeType
 from kincast.sample.strategy import fanout_table, plan_of
 from kincast.sample.through import through_edges
 from kincast.schema import Schema
@@ -65,13 +67,16 @@ class Network(nn.Module):
         self.encoders = nn.ModuleList(
             TableEncoder(spec.table(name), settings.channels, settings.input_dropout) for name in tables
         )
-        self.layers = nn.ModuleList(
-            MessageLayer(tables, edges, settings.channels, settings.aggregations, settings.dropout)
-            for _ in range(self.num_layers)
-        )
+        self.layers = nn.ModuleList(self._layer(settings, edges) for _ in range(self.num_layers))
         first, *others = (_head(settings, width) for width in widths)
         self.head, self.more = first, nn.ModuleList(others)
         self.past = past
+
+    def _layer(self, settings: ModelSettings, edges: Sequence[EdgeType]) -> MessageLayer | ConvolutionLayer:
+        if settings.layer == "convolution":
+            met = [edge for edge, hops in zip(edges, self.fanouts, strict=True) if hops.any()]
+            return ConvolutionLayer(self.tables, met, settings.channels, settings.dropout)
+        return MessageLayer(self.tables, edges, settings.channels, settings.aggregations, settings.dropout)
 
     def forward(self, inputs: Inputs) -> Scores:
         """Scores of the batch's seeds."""
@@ -110,12 +115,10 @@ class Network(nn.Module):
 
 
 def _head(settings: ModelSettings, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(settings.channels, settings.channels),
-        nn.ReLU(),
-        nn.Dropout(settings.dropout),
-        nn.Linear(settings.channels, width),
-    )
+    parts: list[nn.Module] = []
+    for _ in range(settings.head_layers - 1):
+        parts += [nn.Linear(settings.channels, settings.channels), nn.ReLU()]
+    return nn.Sequential(*parts, nn.Dropout(settings.dropout), nn.Linear(settings.channels, width))
 
 
 def _over(rows: Tensor, newer: Tensor | None) -> Tensor:
