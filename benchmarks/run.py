@@ -41,6 +41,9 @@ COMMANDS = {
     "kills-ingest": ("kills_ingest.py", "--kills", "1000", "--longest", "1.5", "--every", "20"),
     "disk": ("kills.py", "disk"),
     "f1": ("f1/run.py",),
+    "planetoid": ("planetoid.py",),
+    "tu": ("tu.py",),
+    "trust": ("trust.py",),
 }
 """Name → script and its arguments."""
 

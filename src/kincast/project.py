@@ -221,13 +221,14 @@ class ModelSettings(Settings):
         neighbourhood: ``tree``: one for each seed, at its instant; ``shared``: one for all seeds of a batch, each row
             in it once, with the same result; for graphs without times, and as many neighbours at every hop of a link.
         through: link tables that are no hop of their own: the rows at their ends are neighbours, their columns unread.
-        layer: ``residual`` adds what neighbours say to what a row is; ``convolution`` takes the mean of both, for few
-            labels and links between rows that are alike; it has no use for ``aggregations``.
+        messages: along each link: ``sage`` adds neighbours, combined by ``aggregations``, to what a row is;
+            ``convolution`` takes the mean of both, for few labels and links between rows that are alike.
         aggregations: how neighbours are combined.
-        head_layers: dense layers from a seed's vector to the outputs.
+        post_layers: dense layers of each head before its last one.
         dropout: share of hidden values dropped while training.
         input_dropout: share of the numbers of a row dropped while training; for long vectors, such as words of a text.
-        label_history: past labels of a row that are read, each from the end of its window on; 0 for none.
+        label_history: past labels of a row that are read, each from the end of its window on; 0 for none. With 1, the
+            target column of earlier rows is read too: only for one that is filled in with its row.
         lags: past values of a forecast's target that are read; by default twice the steps, but 8 to 60; 0 for none.
         year_over_year: a forecast reads the target's values of the same steps a year before too.
         links: ranked by two vectors, ``two_tower``; by the entity's own neighbourhood, ``pairwise``; ``context``: both.
@@ -244,9 +245,9 @@ class ModelSettings(Settings):
     max_rows_per_seed: int | None = Field(None, ge=1)
     neighbourhood: Literal["tree", "shared"] = "tree"
     through: tuple[str, ...] = ()
-    layer: Literal["residual", "convolution"] = "residual"
+    messages: Literal["sage", "convolution"] = "sage"
     aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
-    head_layers: int = Field(2, ge=1, le=8)
+    post_layers: int = Field(1, ge=0, le=8)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     input_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     label_history: int = Field(0, ge=0, le=512)

@@ -73,7 +73,7 @@ class Network(nn.Module):
         self.past = past
 
     def _layer(self, settings: ModelSettings, edges: Sequence[EdgeType]) -> MessageLayer | ConvolutionLayer:
-        if settings.layer == "convolution":
+        if settings.messages == "convolution":
             met = [edge for edge, hops in zip(edges, self.fanouts, strict=True) if hops.any()]
             return ConvolutionLayer(self.tables, met, settings.channels, settings.dropout)
         return MessageLayer(self.tables, edges, settings.channels, settings.aggregations, settings.dropout)
@@ -116,7 +116,7 @@ class Network(nn.Module):
 
 def _head(settings: ModelSettings, width: int) -> nn.Sequential:
     parts: list[nn.Module] = []
-    for _ in range(settings.head_layers - 1):
+    for _ in range(settings.post_layers):
         parts += [nn.Linear(settings.channels, settings.channels), nn.ReLU()]
     return nn.Sequential(*parts, nn.Dropout(settings.dropout), nn.Linear(settings.channels, width))
 

@@ -95,9 +95,9 @@ def history_of(
     settings: TaskSettings, task: Task, labels: Labels, snapshot: Snapshot, features: FeatureStore
 ) -> LabelHistory | None:
     """The past labels that the network of a task reads; those of a table of the user's cannot be made anew."""
-    if settings.labels is not None or task.window is None:
+    if settings.labels is not None:
         return None
-    step = settings.split.step or length_of(task.window)
+    step = None if task.window is None else settings.split.step or length_of(task.window)
     spec = fit_history(task, labels, step, settings.model.label_history)
     if spec is None:
         return None
