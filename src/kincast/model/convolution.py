@@ -1,79 +1,101 @@
-"""Convolution: a layer in which a row counts as one of its own neighbours, for few labels and linked rows alike."""
+"""Convolution: layers that take the mean of a row and its neighbours, for few labels, like rows and many layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kincast.model.inputs import EdgeInputs
+from kincast.model.inputs import EdgeInputs, Inputs
 from kincast.model.layer import first_of_each
 from kincast.model.reduce import segment_sum_max
+from kincast.project import ModelSettings
 from kincast.sample.edge import EdgeType
+from kincast.sample.strategy import fanout_table, plan_of
+
+ALPHA = 0.1  # share of a row's first vector in every layer
+LAMBDA = 0.5  # how soon the layers come near the identity
 
 
-class ConvolutionLayer(nn.Module):
-    """One layer for all tables: ``relu(mean of W x over a row and its neighbours + b)``.
+class Convolution(nn.Module):
+    """As many layers as there are hops, each ``relu(s + b (W s - s))`` with ``s = (1 - a) mean + a first``.
 
-    Each edge type has its ``W``, and a row is its own neighbour along every edge type within its table; where there is
-    none it has a ``W`` of its own. As in Kipf and Welling 2017, "Semi-supervised classification with graph
-    convolutional networks", with a plain mean: nothing of a row goes past the mean, so with few labels it is the
-    neighbourhood that is learnt and not the row.
+    The mean is over a row and its neighbours: those of its own table as they are, those of others through a matrix of
+    their edge type. ``first`` is the row's encoded vector, ``a`` is 0.1, and ``b = log(1 + 0.5 / layer)``. As in Chen et
+    al. 2020, "Simple and deep graph convolutional networks", with a plain mean; a layer is nearly a mean where there
+    is little to learn from, so that even many layers do not fit few labels by heart.
 
     Args:
-        tables: names of the tables whose rows are updated.
-        edges: edge types that carry messages; others are never met.
-        channels: width of the vectors.
-        dropout: share of the vectors dropped before, while training.
+        tables: names of the tables.
+        edges: edge types of the graph.
+        settings: widths, fanouts and dropout.
     """
 
-    def __init__(self, tables: Sequence[str], edges: Sequence[EdgeType], channels: int, dropout: float) -> None:
+    def __init__(self, tables: Sequence[str], edges: Sequence[EdgeType], settings: ModelSettings) -> None:
         super().__init__()
-        self.links = {edge.name: index for index, edge in enumerate(edges)}
-        self.within = {
-            table: [i for i, edge in enumerate(edges) if edge.table == edge.other == table] for table in tables
-        }
-        self.messages = nn.ModuleList(nn.Linear(channels, channels, bias=False) for _ in edges)
-        self.own = nn.ModuleDict(
-            {
-                str(place): nn.Linear(channels, channels, bias=False)
-                for place, table in enumerate(tables)
-                if not self.within[table]
+        self.tables, self.num_layers = tuple(tables), settings.num_hops
+        self.fanouts: np.ndarray[tuple[int, int], np.dtype[np.int64]] = fanout_table(edges, *plan_of(settings))
+        self.edge_index = {edge.name: index for index, edge in enumerate(edges)}
+        channels = settings.channels
+        across = [
+            {f"{i}": _matrix(channels) for i, edge in enumerate(edges) if edge.table != edge.other}
+            for _ in range(self.num_layers)
+        ]
+        self.across = nn.ModuleList(nn.ModuleDict(matrices) for matrices in across)
+        self.mix = nn.ModuleList(nn.ModuleList(_matrix(channels) for _ in tables) for _ in range(self.num_layers))
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, hidden: dict[str, Tensor], inputs: Inputs, keep: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """The seeds' vectors and, where they are kept, the last that every local row of each table had.
+
+        Args:
+            hidden: table → [n, channels] encoded rows.
+            inputs: of the batch.
+            keep: whether all rows are asked for.
+        """
+        first, last = hidden, {name: rows for name, rows in hidden.items() if keep}
+        for number in range(self.num_layers):
+            last_hop = self.num_layers - number - 1  # rows farther away are no longer needed
+            num_rows = {name: inputs.hop_offsets[name][last_hop + 1] for name in self.tables}
+            edges = [edge for edge in inputs.edges if edge.hop <= last_hop + 1]
+            means = self._means({name: self.dropout(rows) for name, rows in hidden.items()}, num_rows, edges, number)
+            share = math.log1p(LAMBDA / (number + 1))
+            hidden = {}
+            for name, mean in means.items():
+                said = (1 - ALPHA) * mean + ALPHA * first[name][: len(mean)]
+                mixed = self.mix[number][self.tables.index(name)](said)  # type: ignore[index]
+                hidden[name] = torch.relu(torch.lerp(said, mixed, share))
+            last = {
+                name: torch.cat([hidden[name], rows[len(hidden[name]) :]]) if name in hidden else rows
+                for name, rows in last.items()
             }
-        )
-        self.places = {table: place for place, table in enumerate(tables)}
-        self.biases = nn.ParameterList(torch.zeros(channels) for _ in tables)
-        self.dropout = nn.Dropout(dropout)
+        seeds = slice(inputs.num_seeds) if inputs.seed_rows is None else inputs.seed_rows
+        return hidden[inputs.seed_table][seeds], last
 
-    def forward(
-        self, hidden: Mapping[str, Tensor], num_rows: Mapping[str, int], edges: Iterable[tuple[EdgeInputs, int]]
+    def _means(
+        self, hidden: dict[str, Tensor], num_rows: dict[str, int], edges: Sequence[EdgeInputs], number: int
     ) -> dict[str, Tensor]:
-        """Vectors of the first ``num_rows`` local rows of each table; arguments as ``MessageLayer.forward``."""
-        hidden = {table: self.dropout(rows) for table, rows in hidden.items()}
-        sums = {table: self._own(table, rows[: num_rows[table]]) for table, rows in hidden.items() if num_rows[table]}
-        counts = {
-            table: rows.new_full((len(rows), 1), max(len(self.within[table]), 1)) for table, rows in sums.items()
-        }
-        for edge, most in edges:
+        """Table → [rows still needed, channels] means over each row and its neighbours."""
+        sums = {name: rows[: num_rows[name]] for name, rows in hidden.items() if num_rows[name]}
+        counts = {name: rows.new_ones(len(rows), 1) for name, rows in sums.items()}
+        for edge in edges:
+            index, name = self.edge_index[edge.edge.name], edge.edge.table
             rows, offsets = edge.neighbours(hidden[edge.edge.other]), edge.offsets
+            most = int(self.fanouts[index, self.num_layers - number - 1])
             if most >= 0 and int(offsets.diff().max()) > most:
-                index, offsets = first_of_each(offsets, most)
-                rows = rows[index]
+                kept, offsets = first_of_each(offsets, most)
+                rows = rows[kept]
             total, _ = segment_sum_max(rows, offsets)
+            if name != edge.edge.other:
+                total = self.across[number][f"{index}"](total)  # type: ignore[index]
             frontier = torch.arange(edge.dst_start, edge.dst_start + edge.num_dst, device=rows.device)
-            message = self.messages[self.links[edge.edge.name]](total)
-            table = edge.edge.table
-            sums[table] = sums[table].index_add(0, frontier, message)
-            counts[table] = counts[table].index_add(0, frontier, offsets.diff().unsqueeze(1).to(message.dtype))
-        return {
-            table: torch.relu(total / counts[table] + self.biases[self.places[table]]) for table, total in sums.items()
-        }
+            sums[name] = sums[name].index_add(0, frontier, total)
+            counts[name] = counts[name].index_add(0, frontier, offsets.diff().unsqueeze(1).to(total.dtype))
+        return {name: total / counts[name] for name, total in sums.items()}
 
-    def _own(self, table: str, rows: Tensor) -> Tensor:
-        """What a row says of itself, once for each edge type within its table."""
-        within = self.within[table]
-        if not within:
-            said: Tensor = self.own[str(self.places[table])](rows)
-            return said
-        return torch.stack([self.messages[index](rows) for index in within]).sum(dim=0)
+
+def _matrix(channels: int) -> nn.Linear:
+    return nn.Linear(channels, channels, bias=False)

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from kincast.feature.spec import FeatureSpec
-from kincast.model.convolution import ConvolutionLayer
+from kincast.model.convolution import Convolution
 from kincast.model.encode import TableEncoder
 from kincast.model.inputs import Inputs
 from kincast.model.layer import MessageLayer
 from kincast.model.past import PastEncoder
 from kincast.project import ModelSettings
-from kincast.sample.edge import EdgeType
 from kincast.sample.strategy import fanout_table, plan_of
 from kincast.sample.through import through_edges
 from kincast.schema import Schema
@@ -67,16 +66,14 @@ class Network(nn.Module):
         self.encoders = nn.ModuleList(
             TableEncoder(spec.table(name), settings.channels, settings.input_dropout) for name in tables
         )
-        self.layers = nn.ModuleList(self._layer(settings, edges) for _ in range(self.num_layers))
+        self.convolution = Convolution(tables, edges, settings) if settings.messages == "convolution" else None
+        self.layers = nn.ModuleList(
+            MessageLayer(tables, edges, settings.channels, settings.aggregations, settings.dropout)
+            for _ in range(0 if self.convolution else self.num_layers)
+        )
         first, *others = (_head(settings, width) for width in widths)
         self.head, self.more = first, nn.ModuleList(others)
         self.past = past
-
-    def _layer(self, settings: ModelSettings, edges: Sequence[EdgeType]) -> MessageLayer | ConvolutionLayer:
-        if settings.messages == "convolution":
-            met = [edge for edge, hops in zip(edges, self.fanouts, strict=True) if hops.any()]
-            return ConvolutionLayer(self.tables, met, settings.channels, settings.dropout)
-        return MessageLayer(self.tables, edges, settings.channels, settings.aggregations, settings.dropout)
 
     def forward(self, inputs: Inputs) -> Scores:
         """Scores of the batch's seeds."""
@@ -98,6 +95,9 @@ class Network(nn.Module):
             for name, encoder in zip(self.tables, self.encoders, strict=True)
             if len(inputs.tables[name].ages)
         }
+        if self.convolution is not None:
+            vectors: tuple[Tensor, dict[str, Tensor]] = self.convolution(hidden, inputs, keep)
+            return vectors
         last = {name: rows for name, rows in hidden.items() if keep}
         for number, layer in enumerate(self.layers, start=1):
             last_hop = self.num_layers - number  # rows farther away are no longer needed

@@ -72,6 +72,8 @@ class InputLoader:
         if isinstance(snapshot, LiveSnapshot) and (settings.through or settings.neighbourhood == "shared"):
             what = "neighbourhoods that are shared or pass through link tables are read from a snapshot"
             raise ProjectError(what, hint="bring the live rows in first: kincast compact")
+        if items is not None and settings.neighbourhood == "shared":
+            raise ProjectError("links are scored from a tree for each row", hint="leave model.neighbourhood out")
         self.strict, self.past, self.items, self.history = strict, past, items, history
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
