@@ -43,17 +43,18 @@ links:
   - citations.cited -> papers.paper_id
 """
 BACK = "papers.paper_id->citations.cited->citations.citing->papers.paper_id"
+HOPS = 8
 MODEL = {
     "neighbourhood": "shared",
     "through": ["citations"],
-    "fanout": [-1, -1],
-    "fanout_overrides": {BACK: [0, 0]},  # the files hold every citation in both directions
+    "fanout": [-1] * HOPS,
+    "fanout_overrides": {BACK: [0] * HOPS},  # the files hold every citation in both directions
     "messages": "convolution",
     "post_layers": 0,
     "dropout": 0.5,
-    "input_dropout": 0.5,
+    "input_dropout": 0.8,
 }
-TRAIN = {"batch_size": 1024, "max_epochs": 60, "patience": 60, "learning_rate": 0.01, "weight_decay": 0.05}
+TRAIN = {"batch_size": 1024, "max_epochs": 60, "patience": 60, "learning_rate": 0.005, "weight_decay": 0.05}
 TASK = {
     "query": "PREDICT papers.subject FOR EACH papers.paper_id",
     "split": {"family": "manual", "column": "part", "values": ["train", "val", "test"]},

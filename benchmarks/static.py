@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,9 +52,7 @@ def make_project(folder: Path, tables: dict[str, pa.Table], card: str, settings:
 
 def snapshot_of(project: Project) -> Snapshot:
     """The snapshot of a project, built."""
-    return build_snapshot(
-        open_source(project.source, project.folder), read_card(project.card_path), project.snapshots
-    )
+    return build_snapshot(open_source(project.source, project.folder), read_card(project.card_path), project.snapshots)
 
 
 def run_seeds(project: Project, name: str, snapshot: Snapshot, num_seeds: int) -> list[Result]:
@@ -72,6 +71,8 @@ def run_seeds(project: Project, name: str, snapshot: Snapshot, num_seeds: int) -
             prepared = prepare(seeded, name, snapshot)
         else:
             results.append(_fit(seeded, name, snapshot, prepared))
+        shown = f"{name}: seed {seed}, validation {results[-1].validation:.4f}, test {results[-1].test:.4f}"
+        print(shown, file=sys.stderr, flush=True)
     return results
 
 

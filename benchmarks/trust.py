@@ -3,8 +3,8 @@
     python benchmarks/trust.py [--sets bitcoinotc,bitcoinalpha,messages] [--seeds 3]
 
 Ratings (Bitcoin OTC and Alpha): split by time, 80 / 10 / 10 %; a rating sees what happened before it, the signs of
-earlier ratings among it (``label_history``). Rules on the same rows: the shares of positive signs that the one rated got
-and the rater gave until then, and the last sign of this pair.
+earlier ratings among it (``label_history``). Rules on the same rows: the shares of positive signs that the one rated
+got and the rater gave until then, and what the one rated had given the rater.
 
 Messages (CollegeMsg): the ten most likely to be written to within a week, against popularity and one's own partners.
 """
@@ -148,17 +148,26 @@ def sign_rules(project: Project, name: str, snapshot: Snapshot) -> dict[str, flo
     rater, rated = (columns[end].to_numpy().astype(np.int64) for end in ("rater", "rated"))
     sign = (columns["value"].to_numpy() > 0).astype(np.float64)
     seconds = columns["rated_at"].cast(pa.int64()).to_numpy()
-    pair = rater * (max(int(rater.max()), int(rated.max())) + 1) + rated
     mean = float(sign[labels.rows[labels.split == 0]].mean())
     got, gave = share_before(rated, sign, seconds, mean), share_before(rater, sign, seconds, mean)
     found = {
         "share of positive ratings got": got,
         "share of positive ratings given": gave,
         "both, added": got + gave,
-        "mean sign of this pair": share_before(pair, sign, seconds, mean),
+        "sign of the rating back": signs_back(rater, rated, sign, mean),
     }
     test = labels.of(2)
     return {rule: prepared.judge.value(test.target, values[test.rows]) for rule, values in found.items()}
+
+
+def signs_back(rater: NDArray[np.int64], rated: NDArray[np.int64], sign: Floats, mean: float) -> Floats:
+    """[n] the last sign that the one rated had given the rater before; ``mean`` where there is none."""
+    last: dict[tuple[int, int], float] = {}
+    found = np.full(len(sign), mean)
+    for place, (one, other) in enumerate(zip(rater.tolist(), rated.tolist(), strict=True)):
+        found[place] = last.get((other, one), mean)
+        last[one, other] = float(sign[place])
+    return found
 
 
 def share_before(keys: NDArray[np.int64], sign: Floats, instants: NDArray[np.int64], mean: float) -> Floats:

@@ -1,5 +1,7 @@
 """Project: the file ``kincast.yaml`` as frozen, checked settings, and the paths that follow from it."""
 
+# over budget: every setting of kincast.yaml, in one file
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -216,7 +216,8 @@ class _VectorFit:
             mean, scale = np.zeros(self._width), np.ones(self._width)
         ends = np.abs(np.stack([found.least, found.greatest]) - mean) / scale
         extent = np.clip(np.where(np.isfinite(ends), ends, 0.0).max(axis=0), FLAT, CLIP)
-        return Vector(self._name, *(tuple(values.tolist()) for values in (mean, scale, extent)), self._unit)
+        center, scales, extents = (tuple(values.tolist()) for values in (mean, scale, extent))
+        return Vector(self._name, center, scales, extents, self._unit)
 
 
 class _SequenceFit:

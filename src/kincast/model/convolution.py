@@ -24,9 +24,9 @@ class Convolution(nn.Module):
     """As many layers as there are hops, each ``relu(s + b (W s - s))`` with ``s = (1 - a) mean + a first``.
 
     The mean is over a row and its neighbours: those of its own table as they are, those of others through a matrix of
-    their edge type. ``first`` is the row's encoded vector, ``a`` is 0.1, and ``b = log(1 + 0.5 / layer)``. As in Chen et
-    al. 2020, "Simple and deep graph convolutional networks", with a plain mean; a layer is nearly a mean where there
-    is little to learn from, so that even many layers do not fit few labels by heart.
+    their edge type. ``first`` is the row's encoded vector, ``a`` is 0.1, and ``b = log(1 + 0.5 / layer)``: as in Chen
+    et al. 2020, "Simple and deep graph convolutional networks", with a plain mean. Every layer is near a mean, so that
+    even many of them do not learn few labels by heart.
 
     Args:
         tables: names of the tables.

@@ -5,8 +5,8 @@ table, whose rows have that end as their time and refer to the entity; the sampl
 entity itself and for whatever is linked to it. They are made at instants a step apart, counted from one that belongs to
 the version: which labels are known at an instant does not depend on how far the data reach beyond it.
 
-The label of a target that is a column is known from a second after its row came to be: rows see the column of earlier rows
-and never their own.
+The label of a target that is a column is known from a second after its row came to be: rows see the column of earlier
+rows and never their own.
 """
 
 from __future__ import annotations

@@ -131,9 +131,7 @@ def make_inputs(
     return Inputs(
         num_seeds=len(batch.seeds),
         seed_table=batch.seeds.table,
-        tables={
-            name: _table_inputs(features[name], rows, _instants(batch, name)) for name, rows in batch.rows.items()
-        },
+        tables={name: _table_inputs(features[name], rows, _instants(batch, name)) for name, rows in batch.rows.items()},
         hop_offsets={name: tuple(int(offset) for offset in offsets) for name, offsets in batch.hop_offsets.items()},
         edges=tuple(_edge_inputs(block) for block in batch.blocks),
         past=found,

@@ -162,6 +162,11 @@ class InputLoader:
         """What draws neighbours: others for each ``redraw``; with None those of predictions, by the row alone."""
         return self._fixed if redraw is None else self._fixed.redrawn(redraw)
 
+    def trees(self, redraw: int | None) -> Sampler:
+        """The same neighbourhoods with a tree for each seed, for audits; argument as ``sampler``."""
+        sampler = self.sampler(redraw)
+        return sampler.trees if isinstance(sampler, SharedSampler) else sampler
+
     def inputs_of(self, batch: Batch | SharedBatch) -> Inputs:
         """What a network reads of a sampled batch."""
         return make_inputs(batch, self._tables, self.past, None if self.items is None else self.items.table)

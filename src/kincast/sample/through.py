@@ -93,12 +93,13 @@ def through_graph(graph: Any, through: Sequence[str]) -> ThroughGraph:
 
 def _pairs(schema: Schema, through: Sequence[str]) -> list[tuple[int, int]]:
     """Places in the schema's links of the two foreign keys of every way through a link table."""
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for name in through:
         own = [index for index, link in enumerate(schema.links) if link.table == name]
         if len(own) < 2:
             known = name in {table.name for table in schema}
-            what = f"{name} has {len(own)} links, and a link table at least two" if known else f"there is no table {name}"
+            count = f"{name} has {len(own)} links, and a link table at least two"
+            what = count if known else f"there is no table {name}"
             raise ProjectError(what, where="model.through", hint="name tables whose rows lead to two others")
         if any(link.target == name for link in schema.links):
             raise ProjectError(f"rows of other tables lead to {name}", where="model.through", hint="leave it out")

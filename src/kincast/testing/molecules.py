@@ -34,7 +34,9 @@ def molecule_database(folder: Path, num_molecules: int = 300, seed: int = 0) -> 
         path of the file.
     """
     random = np.random.default_rng(seed)
-    molecules, atoms, bonds = [], [], []
+    molecules: list[tuple[int, bool]] = []
+    atoms: list[tuple[int, int, str]] = []
+    bonds: list[tuple[int, int]] = []
     for number in range(num_molecules):
         size, active = int(random.integers(8, 12)), bool(random.random() < 0.5)
         distance = int(random.integers(1, 3)) if active else int(random.integers(3, size // 2 + 1))
@@ -47,7 +49,7 @@ def molecule_database(folder: Path, num_molecules: int = 300, seed: int = 0) -> 
     path = folder / "molecules.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute(_DDL)
-        for table, rows in (("molecules", molecules), ("atoms", atoms), ("bonds", bonds)):
-            marks = ", ".join("?" * len(rows[0]))
-            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+        connection.executemany("INSERT INTO molecules VALUES (?, ?)", molecules)
+        connection.executemany("INSERT INTO atoms VALUES (?, ?, ?)", atoms)
+        connection.executemany("INSERT INTO bonds VALUES (?, ?)", bonds)
     return path
