@@ -14,9 +14,12 @@ from tests.planted import Planted
 
 from kincast.errors import DataError, ProjectError
 from kincast.model.network import Network
+from kincast.monitor.audit import audit_version
 from kincast.predict.online import Predictor
 from kincast.project import ModelSettings
+from kincast.report import Verdict
 from kincast.sample.batch import Seeds
+from kincast.train.plan import make_plan
 from kincast.train.prepare import new_loader, new_network, prepare
 from kincast.train.run import train_task
 
@@ -118,3 +121,17 @@ def test_links_have_no_shared_neighbourhoods(planted: Planted) -> None:
     task = project.tasks["buys"].model_copy(update={"query": query, "model": model})
     with pytest.raises(ProjectError, match="links"):
         train_task(project.model_copy(update={"tasks": {"buys": task}}), "buys", snapshot=snapshot)
+
+
+def test_a_version_is_clean_under_audit_and_no_plan_is_made_of_it(tmp_path: Path) -> None:
+    project, snapshot = make_molecules(tmp_path, {**SHARED, "fanout": [-1, -1], "fanout_overrides": {BACK: [0, 0]}}, 60)
+    settings = project.tasks["active"]
+    short = settings.model_copy(update={"train": settings.train.model_copy(update={"max_epochs": 1})})
+    project = project.model_copy(update={"tasks": {"active": short}})
+    version = train_task(project, "active", snapshot=snapshot)
+    predictor = Predictor.load(version, snapshot, project.work / "features")
+    prepared = prepare(project, "active", snapshot)
+    report = audit_version(predictor, prepared.labels)
+    assert [check.message for check in report.checks if check.verdict is Verdict.FAIL] == []
+    with pytest.raises(ProjectError, match="a plan is of trees"):
+        make_plan("active", short, snapshot, prepared)
