@@ -76,7 +76,7 @@ SIGN = {
     "train": {"batch_size": 256, "max_epochs": 8, "patience": 3},
 }
 NEXT = {
-    "query": "PREDICT LIST_DISTINCT(messages.receiver VIA messages.sender, 0, 7, days) RANK TOP 10 "
+    "query": "PREDICT LIST_DISTINCT(messages.receiver, 0, 7, days) VIA messages.sender RANK TOP 10 "
     "FOR EACH people.person_id",
     "model": {"channels": 32, "fanout": [24, 8]},
     "train": {"max_epochs": 12, "patience": 4},

@@ -14,7 +14,7 @@ from kincast.feature.spec import TableSpec
 from kincast.model.history import HISTORY_TABLE, HistorySpec, LabelHistory, fit_history, make_history
 from kincast.query.compile import compile_task
 from kincast.query.labels import Labels, make_labels
-from kincast.query.task import Task, TaskKind
+from kincast.query.task import Task
 from kincast.sample.batch import Seeds
 from kincast.sample.sampler import Sampler
 from kincast.testing.planted import QUERY
@@ -82,12 +82,12 @@ def test_a_spec_survives_its_json(made: tuple[Task, Labels, LabelHistory]) -> No
     "edit",
     [
         lambda task: (task, 0),
-        lambda task: (compile_task("PREDICT customers.age FOR EACH customers.customer_id", task.schema), 4),
+        lambda task: (compile_task("PREDICT products.category FOR EACH products.product_id", task.schema), 4),
     ],
 )
 def test_nothing_is_read_where_there_is_no_past(
     made: tuple[Task, Labels, LabelHistory], edit: Callable[[Task], tuple[Any, int]]
 ) -> None:
     task, most = edit(made[0])
-    assert most == 0 or task.kind is TaskKind.REGRESSION
+    assert most == 0 or task.entity_table.time is None
     assert fit_history(task, made[1], STEP, most) is None
