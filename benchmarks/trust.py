@@ -56,6 +56,11 @@ links:
 MESSAGES = (
     PEOPLE
     + """
+  partners:
+    key: partner_id
+    time: null
+    columns:
+      partner_id: {type: id, stored: INTEGER}
   messages:
     key: message_id
     time: sent_at
@@ -66,7 +71,7 @@ MESSAGES = (
       sent_at: {type: timestamp, stored: TIMESTAMP}
 links:
   - messages.sender -> people.person_id
-  - messages.receiver -> people.person_id
+  - messages.receiver -> partners.partner_id
 """
 )
 SIGN = {
@@ -76,8 +81,7 @@ SIGN = {
     "train": {"batch_size": 256, "max_epochs": 8, "patience": 3},
 }
 NEXT = {
-    "query": "PREDICT LIST_DISTINCT(messages.receiver, 0, 7, days) VIA messages.sender RANK TOP 10 "
-    "FOR EACH people.person_id",
+    "query": "PREDICT LIST_DISTINCT(messages.receiver, 0, 7, days) RANK TOP 10 FOR EACH people.person_id",
     "model": {"channels": 32, "fanout": [24, 8]},
     "train": {"max_epochs": 12, "patience": 4},
 }
@@ -116,11 +120,12 @@ def ratings(name: str) -> dict[str, pa.Table]:
 
 
 def messages() -> dict[str, pa.Table]:
-    """People and their messages to each other."""
+    """People, the same people as those written to, which a link needs as a table of its own, and messages."""
     with gzip.open(SHARED / "collegemsg" / "CollegeMsg.txt.gz", "rt") as lines:
         rows = np.loadtxt(lines, dtype=np.int64)
     instants = (rows[:, 2] * 1_000_000).astype("datetime64[us]")
-    return _tables("message", rows[:, 0], rows[:, 1], instants, ("sender", "receiver", "sent_at"))
+    found = _tables("message", rows[:, 0], rows[:, 1], instants, ("sender", "receiver", "sent_at"))
+    return {**found, "partners": found["people"].rename_columns(["partner_id"])}
 
 
 def _tables(
