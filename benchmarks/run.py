@@ -45,6 +45,9 @@ COMMANDS = {
     "calibration": ("calibration.py",),
     "f1": ("f1/run.py",),
     "why": ("why.py",),
+    "planetoid": ("planetoid.py",),
+    "tu": ("tu.py",),
+    "trust": ("trust.py",),
 }
 """Name → script and its arguments."""
 

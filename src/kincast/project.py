@@ -1,5 +1,4 @@
 """Project: the file ``kincast.yaml`` as frozen, checked settings, and the paths that follow from it."""
-# over budget: every setting of one file
 
 # over budget: every setting of kincast.yaml, in one file
 
@@ -197,12 +196,15 @@ class FeatureSettings(Settings):
     Attributes:
         storage: of numbers: ``float32``; ``float16``, half as large; or ``int8``, a quarter, in 127 steps either way.
         text: ``hashing`` counts hashed words; otherwise the folder of a local sentence-transformers model.
+        vectors: ``standard`` brings each dimension to mean 0 and deviation 1; ``unit`` each vector to length 1, for
+            counts of words and embeddings that are compared by their angle.
         readahead: ask the disk for the rows of each batch before reading them: ``always``, ``never``, or ``auto``:
             where the encoded rows are larger than half of the memory.
     """
 
     storage: FeatureStorage = "float32"
     text: str = Field("hashing", min_length=1)
+    vectors: Literal["standard", "unit"] = "standard"
     readahead: Literal["auto", "always", "never"] = "auto"
 
 
@@ -219,8 +221,13 @@ class ModelSettings(Settings):
         sampling: which neighbours are read: a strategy's name, or ``tasks.NAME.model.sampling`` as below.
         link_sampling: per link, the same.
         max_rows_per_seed: rows of a neighbourhood at most; longer lists of neighbours are cut first.
+        neighbourhood: ``tree``: one for each seed, at its instant; ``shared``: one for all seeds of a batch, each row
+            in it once, with the same result; for graphs without times, and as many neighbours at every hop of a link.
+        through: link tables that are no hop of their own: the rows at their ends are neighbours, their columns unread.
         kind: ``message_passing`` in one layer for each hop, or a ``transformer`` over all rows of a neighbourhood.
-        messages: along each link: ``sage`` combines neighbours by ``aggregations``, ``attention`` weighs each.
+        messages: along each link: ``sage`` adds neighbours, combined by ``aggregations``, to what a row is;
+            ``attention`` weighs each; ``convolution`` takes the mean of both, for few labels and links between rows
+            that are alike.
         bridges: rows hear at once across a table with several foreign keys, besides from its own rows.
         heads: of attention; divides ``channels``.
         layers: of a transformer.
@@ -231,7 +238,9 @@ class ModelSettings(Settings):
         post_layers: dense layers of each head before its last one.
         activation: of all hidden layers.
         dropout: share of hidden values dropped while training.
-        label_history: past labels of a row that are read, each from the end of its window on; 0 for none.
+        input_dropout: share of the numbers of a row dropped while training; for long vectors, such as words of a text.
+        label_history: past labels of a row that are read, each from the end of its window on; 0 for none. With 1, the
+            target column of earlier rows is read too: only for one that is filled in with its row.
         lags: past values of a forecast's target that are read; by default twice the steps, but 8 to 60; 0 for none.
         year_over_year: a forecast reads the target's values of the same steps a year before too.
         links: ranked by two vectors, ``two_tower``; by the entity's own neighbourhood, ``pairwise``; ``context``: both.
@@ -241,7 +250,7 @@ class ModelSettings(Settings):
 
     channels: int = Field(64, ge=2, le=1024)
     kind: Literal["message_passing", "transformer"] = "message_passing"
-    messages: Literal["sage", "attention"] = "sage"
+    messages: Literal["sage", "attention", "convolution"] = "sage"
     bridges: bool = False
     heads: int = Field(4, ge=1, le=64)
     layers: int = Field(2, ge=1, le=16)
@@ -253,11 +262,14 @@ class ModelSettings(Settings):
     sampling: SamplingSettings = Field(default_factory=SamplingSettings)
     link_sampling: dict[str, SamplingSettings] = Field(default_factory=dict)
     max_rows_per_seed: int | None = Field(None, ge=1)
+    neighbourhood: Literal["tree", "shared"] = "tree"
+    through: tuple[str, ...] = ()
     aggregations: tuple[Aggregation, ...] = Field(("sum", "mean", "max"), min_length=1)
     pre_layers: int = Field(0, ge=0, le=4)
-    post_layers: int = Field(1, ge=1, le=8)
+    post_layers: int = Field(1, ge=0, le=8)
     activation: Activation = "relu"
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    input_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     label_history: int = Field(0, ge=0, le=512)
     lags: int | None = Field(None, ge=0, le=1_000)
     year_over_year: bool = False
@@ -269,6 +281,17 @@ class ModelSettings(Settings):
     def num_hops(self) -> int:
         """How many links away the network reads."""
         return len(self.fanout)
+
+    @model_validator(mode="after")
+    def _may_be_shared(self) -> ModelSettings:
+        if self.neighbourhood == "shared":
+            if any(len(set(hops)) > 1 for hops in (self.fanout, *self.fanout_overrides.values())):
+                raise ValueError("a shared neighbourhood needs the same fanout at every hop, such as [-1, -1]")
+            if self.max_rows_per_seed is not None:
+                raise ValueError("max_rows_per_seed is of trees, not of a shared neighbourhood")
+        if self.through and any("inferred" in hops for hops in (self.fanout, *self.fanout_overrides.values())):
+            raise ValueError("through needs fanouts that are numbers, not inferred")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -300,8 +323,12 @@ class ModelSettings(Settings):
         if passes and (self.kind == "transformer" or self.module is not None):
             what = "a transformer" if self.module is None else "a module of your own"
             raise ValueError(f"{what} passes no messages; leave {passes[0]} out")
-        if self.messages == "attention" and "aggregations" in passes:
-            raise ValueError("attention takes the place of aggregations; leave them out")
+        if self.messages != "sage" and "aggregations" in passes:
+            raise ValueError(f"{self.messages} takes the place of aggregations; leave them out")
+        if self.messages == "convolution" and self.bridges:
+            raise ValueError("convolution takes means of rows that are alike, not across bridges; leave bridges out")
+        if self.neighbourhood == "shared" and (self.bridges or self.kind == "transformer" or self.module is not None):
+            raise ValueError("bridges, transformers and modules of your own read trees; leave neighbourhood out")
         if self.kind == "transformer" and self.module is not None:
             raise ValueError("a module takes the place of the transformer; leave kind out")
         if self.bridges and self.num_hops < 2:

@@ -76,5 +76,6 @@ def test_a_spec_survives_its_json(made: tuple[Task, Labels, LabelHistory]) -> No
 
 
 def test_nothing_is_read_where_there_is_no_past(made: tuple[Task, Labels, LabelHistory]) -> None:
-    task = compile_task("PREDICT customers.age FOR EACH customers.customer_id", made[0].schema)
+    task = compile_task("PREDICT products.category FOR EACH products.product_id", made[0].schema)
+    assert task.entity_table.time is None
     assert fit_history(task, made[1], STEP, 4) is None

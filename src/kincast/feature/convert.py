@@ -109,11 +109,19 @@ def as_vectors(column: pa.ChunkedArray, width: int) -> NDArray[np.float64]:
 
 
 def vector_inputs(vectors: NDArray[np.float64], spec: Vector) -> NDArray[np.float32]:
-    """float32 [n, width + 1]: each dimension standardised, then 1 where the whole vector is missing."""
+    """float32 [n, width + 1]: the vectors as their spec says, then 1 where the whole vector is missing."""
     missing = np.isnan(vectors)
+    if spec.unit:
+        vectors = as_units(vectors)
     inputs = np.clip((vectors - np.array(spec.center)) / np.array(spec.scale), -CLIP, CLIP)
     flag = missing.all(axis=1, keepdims=True)
     return np.concatenate([np.where(missing, 0.0, inputs), flag], axis=1).astype(np.float32)
+
+
+def as_units(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Vectors [n, width] of length 1; those of length 0 stay."""
+    lengths = np.sqrt(np.nansum(vectors**2, axis=1, keepdims=True))
+    return vectors / np.where(lengths > 0, lengths, 1.0)
 
 
 def vector_lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -127,7 +127,7 @@ def _new_fit(table: str, column: Column, settings: FeatureSettings) -> _Fit:
         case SemanticType.MULTICATEGORICAL:
             return _ItemsFit(column)
         case SemanticType.VECTOR:
-            return _VectorFit(table, column.name)
+            return _VectorFit(table, column.name, settings.vectors == "unit")
         case SemanticType.SEQUENCE:
             return _SequenceFit(column.name)
         case SemanticType.TEXT:
@@ -187,8 +187,8 @@ class _ItemsFit:
 
 
 class _VectorFit:
-    def __init__(self, table: str, name: str) -> None:
-        self._table, self._name = table, name
+    def __init__(self, table: str, name: str, unit: bool) -> None:
+        self._table, self._name, self._unit = table, name, unit
         self._numbers: Numbers | None = None
         self._width = 0
 
@@ -204,16 +204,20 @@ class _VectorFit:
             what = f"the vectors have different lengths: {self._width} and {other}"
             hint = "make it 'type: sequence' in the schema card, which reads their summary, or ignored"
             raise DataError(what, where=f"{self._table}.{self._name}", hint=hint)
-        self._numbers.fold(convert.as_vectors(values, self._width))
+        vectors = convert.as_vectors(values, self._width)
+        self._numbers.fold(convert.as_units(vectors) if self._unit else vectors)
 
     def part(self) -> Vector | None:
         if self._numbers is None or not self._width:
             return None
         found = self._numbers.plain
-        scale = np.where(found.spread > FLAT, found.spread, 1.0)
-        ends = np.abs(np.stack([found.least, found.greatest]) - found.mean) / scale
+        mean, scale = found.mean, np.where(found.spread > FLAT, found.spread, 1.0)
+        if self._unit:
+            mean, scale = np.zeros(self._width), np.ones(self._width)
+        ends = np.abs(np.stack([found.least, found.greatest]) - mean) / scale
         extent = np.clip(np.where(np.isfinite(ends), ends, 0.0).max(axis=0), FLAT, CLIP)
-        return Vector(self._name, *(tuple(values.tolist()) for values in (found.mean, scale, extent)))
+        center, scales, extents = (tuple(values.tolist()) for values in (mean, scale, extent))
+        return Vector(self._name, center, scales, extents, self._unit)
 
 
 class _SequenceFit:

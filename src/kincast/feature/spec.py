@@ -107,7 +107,9 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """A column of vectors of one length, such as embeddings made elsewhere: each dimension standardised by itself.
+    """A column of vectors of one length, such as embeddings made elsewhere.
+
+    Each dimension is standardised by itself, or each vector brought to length 1.
 
     A missing vector, or one of another length, becomes zeros and sets the flag.
 
@@ -116,12 +118,14 @@ class Vector:
         center: mean of each dimension over the training period.
         scale: standard deviation of each.
         extent: largest input of each, in magnitude, over the training period.
+        unit: each vector has length 1; mean and deviation are then 0 and 1.
     """
 
     column: str
     center: tuple[float, ...]
     scale: tuple[float, ...]
     extent: tuple[float, ...]
+    unit: bool = False
 
     @property
     def width(self) -> int:

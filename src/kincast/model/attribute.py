@@ -186,7 +186,7 @@ class _Tiled:
         """The batch so many times; a tree is the same wherever it is sampled."""
         num = len(batch.seeds)
         seed = np.tile(np.arange(num), tiles)
-        many = loader.sampler(None).sample(batch.seeds.take(seed))
+        many = loader.trees(None).sample(batch.seeds.take(seed))
         rows, tile = {}, {}
         for name, owner in many.seed.items():
             place = np.empty(len(owner), np.int64)

@@ -40,4 +40,5 @@ def head(settings: ModelSettings, width: int) -> nn.Sequential:
     for _ in range(settings.post_layers):
         layers.append(nn.Linear(settings.channels, settings.channels))
         layers += [ACTIVATIONS[settings.activation](), nn.Dropout(settings.dropout)]
+    layers = layers or [nn.Dropout(settings.dropout)]
     return nn.Sequential(*layers, nn.Linear(settings.channels, width))

@@ -45,9 +45,10 @@ class TableEncoder(nn.Module):
         spec: the table's inputs.
         channels: width of the result.
         activation: of the vectors.
+        dropout: share of the numbers dropped while training.
     """
 
-    def __init__(self, spec: TableSpec, channels: int, activation: str = "relu") -> None:
+    def __init__(self, spec: TableSpec, channels: int, activation: str = "relu", dropout: float = 0.0) -> None:
         super().__init__()
         self.channels, self.timed = channels, spec.calendar
         self.num_ages = 1 + len(spec.instants)
@@ -60,6 +61,7 @@ class TableEncoder(nn.Module):
             nn.init.normal_(self.categories.weight, std=0.3)
         self.norm = nn.LayerNorm(channels)
         self.activation = ACTIVATIONS[activation]()
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: TableInputs) -> Tensor:
         """Vectors [n, channels]."""
@@ -71,7 +73,7 @@ class TableEncoder(nn.Module):
 
     def mix(self, inputs: TableInputs) -> Tensor:
         """The sum [n, channels] of what each column adds, and of a constant."""
-        hidden: Tensor = self.dense(with_ages(inputs.numeric, inputs.ages))
+        hidden: Tensor = self.dense(with_ages(self.dropout(inputs.numeric), inputs.ages))
         if self.categories is not None:
             hidden = add_rows(hidden, inputs.codes, self.get_buffer("starts"), self.categories.weight)
         return hidden

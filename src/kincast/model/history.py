@@ -4,6 +4,9 @@ A label is a fact of its own: it is known from the end of its window on. So the 
 table, whose rows have that end as their time and refer to the entity; the sampler's rule of time does the rest, for the
 entity itself and for whatever is linked to it. They are made at instants a step apart, counted from one that belongs to
 the version: which labels are known at an instant does not depend on how far the data reach beyond it.
+
+The label of a target that is a column is known from a second after its row came to be: rows see the column of earlier
+rows and never their own.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 
 HISTORY_TABLE = "label history"
 _TARGET, _KNOWN = "label", "known"
+_NEXT = Span(1, "seconds")  # from a row's own time to when others see its column
 _KINDS = (TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.REGRESSION)
 
 Int64s = NDArray[np.int64]
@@ -45,14 +49,14 @@ class HistorySpec:
     Attributes:
         inputs: how a label becomes numbers.
         anchor_us: one of the instants they are made at.
-        step: from one instant to the next.
+        step: from one instant to the next; None where the target is a column.
         end: from an instant to when its labels are known.
         most: labels that a network reads of one row; 0 for none.
     """
 
     inputs: TableSpec
     anchor_us: int
-    step: Span
+    step: Span | None
     end: Span
     most: int
 
@@ -63,7 +67,8 @@ class HistorySpec:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> HistorySpec:
         """Inverse of ``as_dict``."""
-        step, end = Span(**values["step"]), Span(**values["end"])
+        step = None if values["step"] is None else Span(**values["step"])
+        end = Span(**values["end"])
         return HistorySpec(table_spec(values["inputs"]), int(values["anchor_us"]), step, end, int(values["most"]))
 
     def schema(self, schema: Schema, entity: str) -> Schema:
@@ -88,6 +93,8 @@ class HistorySpec:
 
     def anchors(self, first_us: int, until_us: int) -> tuple[int, ...]:
         """Instants, ascending, from the first fact on, whose labels are known by then: the newest 5,000 at most."""
+        if self.step is None:
+            return ()
         found: list[int] = []
         number = (until_us - self.anchor_us) // max(self.step.approx_us, 1) + 2
         while len(found) < MAX_ANCHORS:
@@ -184,19 +191,19 @@ class HistoryGraph:
         return self.history.columns(self.snapshot, names)
 
 
-def fit_history(task: Task, labels: Labels, step: Span, most: int) -> HistorySpec | None:
+def fit_history(task: Task, labels: Labels, step: Span | None, most: int) -> HistorySpec | None:
     """Which past labels to read, with statistics of the training labels.
 
     Args:
         task: what is predicted.
         labels: made by its query, of all splits.
-        step: from one instant to the next.
+        step: from one instant to the next; None where the target is a column.
         most: labels that a network reads of one row; 0 when only trees do.
 
     Returns:
-        None where there are none: the target is no event of a window, or of a kind whose labels are lists.
+        None where there are none: the target is a column of rows without a time, or of a kind whose labels are lists.
     """
-    if task.window is None or task.kind not in _KINDS:
+    if task.kind not in _KINDS or (task.window is None and task.entity_table.time is None):
         return None
     inputs = TableSpec(HISTORY_TABLE, calendar=True)
     if task.kind is TaskKind.REGRESSION:
@@ -206,7 +213,8 @@ def fit_history(task: Task, labels: Labels, step: Span, most: int) -> HistorySpe
         inputs = replace(inputs, numeric=() if found is None else (found,))
     else:
         inputs = replace(inputs, categorical=(Categorical(_TARGET, labels.classes),))
-    return HistorySpec(inputs, int(labels.as_of_us.max()), step, task.window[1], most)
+    end = _NEXT if task.window is None else task.window[1]
+    return HistorySpec(inputs, int(labels.as_of_us.max()), step, end, most)
 
 
 def make_history(
@@ -222,9 +230,9 @@ def make_history(
         storage: of the numbers.
     """
     with snapshot.open_tables() as tables:
-        anchors = spec.anchors(time_range(tables, task.fact_tables)[0], until_us)
-        rows, instants, targets = labels_at(task, tables, anchors)
-    known = {instant: add(instant, spec.end) for instant in anchors}
+        first_us = time_range(tables, task.fact_tables)[0] if spec.step is not None else until_us
+        rows, instants, targets = labels_at(task, tables, spec.anchors(first_us, until_us))
+    known = {instant: add(instant, spec.end) for instant in np.unique(instants).tolist()}
     known_us = np.array([known[instant] for instant in instants.tolist()], np.int64)
     order = np.lexsort((rows, known_us))
     rows, known_us = rows[order], known_us[order]

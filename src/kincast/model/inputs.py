@@ -18,6 +18,7 @@ from kincast.model.share import local_rows, shared_rows
 from kincast.query.past import PastValues
 from kincast.sample.batch import Batch, Block
 from kincast.sample.edge import EdgeType
+from kincast.sample.shared import SharedBatch, SharedBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Inputs:
         edges: by hop.
         past: float32 [num_seeds, lags] past values of the target; None where none are read.
         places: table → rows and seeds of its local rows, for tables whose rows must be told apart.
+        seed_rows: int64 [num_seeds] local rows of the seeds; None where they are the first.
     """
 
     num_seeds: int
@@ -103,6 +105,7 @@ class Inputs:
     edges: tuple[EdgeInputs, ...]
     past: Tensor | None = None
     places: dict[str, Places] = field(default_factory=dict)
+    seed_rows: Tensor | None = None
 
     @property
     def num_hops(self) -> int:
@@ -111,7 +114,7 @@ class Inputs:
 
 
 def make_inputs(
-    batch: Batch,
+    batch: Batch | SharedBatch,
     features: Mapping[str, TableFeatures],
     past: PastValues | None = None,
     placed: str | None = None,
@@ -124,30 +127,42 @@ def make_inputs(
         batch: the sampled rows.
         features: table → features of all its rows.
         past: of the target; None where none is read.
-        placed: table whose rows must be told apart; None for none.
-        shared: keep one of the last hop's rows that are encoded alike, as ``kincast.model.share`` says; the network's
-            answers are the same.
+        placed: table whose rows must be told apart, in trees; None for none.
+        shared: of a tree, keep one of the last hop's rows that are encoded alike, as ``kincast.model.share`` says; the
+            network's answers are the same.
     """
     seeds = batch.seeds
     found = None if past is None else torch.from_numpy(past.read(seeds.rows, seeds.as_of_us, seeds.visible))
-    timeless = [name for name, table in features.items() if not table.spec.calendar and not table.spec.instants]
-    local = shared_rows(batch, timeless, placed) if shared else local_rows(batch)
     places = {}
-    if placed is not None:
-        of = torch.from_numpy(local.seed[placed].astype(np.int64))
-        places[placed] = Places(torch.from_numpy(local.rows[placed]), of)
+    if isinstance(batch, SharedBatch):
+        as_of_us = {name: _instants(batch, name) for name in batch.rows}
+        rows, hop_offsets = batch.rows, batch.hop_offsets
+        edges = [_edge_inputs(block, block.src) for block in batch.blocks]
+    else:
+        timeless = [name for name, table in features.items() if not table.spec.calendar and not table.spec.instants]
+        local = shared_rows(batch, timeless, placed) if shared else local_rows(batch)
+        as_of_us = {name: seeds.as_of_us[seed] for name, seed in local.seed.items()}
+        rows, hop_offsets = local.rows, local.hop_offsets
+        edges = [_edge_inputs(block, src) for block, src in zip(batch.blocks, local.src, strict=True)]
+        if placed is not None:
+            of = torch.from_numpy(local.seed[placed].astype(np.int64))
+            places[placed] = Places(torch.from_numpy(local.rows[placed]), of)
     return Inputs(
-        num_seeds=len(batch.seeds),
-        seed_table=batch.seeds.table,
-        tables={
-            name: _table_inputs(features[name], rows, batch.seeds.as_of_us[local.seed[name]])
-            for name, rows in local.rows.items()
-        },
-        hop_offsets={name: tuple(int(offset) for offset in offsets) for name, offsets in local.hop_offsets.items()},
-        edges=tuple(_edge_inputs(block, src) for block, src in zip(batch.blocks, local.src, strict=True)),
+        num_seeds=len(seeds),
+        seed_table=seeds.table,
+        tables={name: _table_inputs(features[name], own, as_of_us[name]) for name, own in rows.items()},
+        hop_offsets={name: tuple(int(offset) for offset in offsets) for name, offsets in hop_offsets.items()},
+        edges=tuple(edges),
         past=found,
         places=places,
+        seed_rows=torch.from_numpy(batch.seed_rows) if isinstance(batch, SharedBatch) else None,
     )
+
+
+def _instants(batch: SharedBatch, table: str) -> NDArray[np.int64]:
+    """[n] the instant at which each local row of a table is looked at: shared rows have one for all."""
+    instants = batch.seeds.as_of_us
+    return np.broadcast_to(instants[:1], len(batch.rows[table]) if len(instants) else 0)
 
 
 def _table_inputs(features: TableFeatures, rows: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> TableInputs:
@@ -175,13 +190,13 @@ def _as_float32(features: TableFeatures, found: RowFeatures) -> Tensor:
     return numbers if features.scales is None else numbers.mul_(torch.from_numpy(features.scales))
 
 
-def _edge_inputs(block: Block, src: NDArray[np.int64] | None) -> EdgeInputs:
+def _edge_inputs(block: Block | SharedBlock, src: NDArray[np.int64] | None) -> EdgeInputs:
     return EdgeInputs(
         hop=block.hop,
         edge=block.edge,
         dst_start=block.dst_start,
-        num_dst=block.num_dst,
-        src_start=block.src_start,
+        num_dst=len(block.offsets) - 1,
+        src_start=0 if isinstance(block, SharedBlock) else block.src_start,
         offsets=torch.from_numpy(block.offsets),
         num_visible=torch.from_numpy(block.num_visible.astype(np.float32)),
         src=None if src is None else torch.from_numpy(src),

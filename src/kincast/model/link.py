@@ -23,7 +23,7 @@ from kincast.model.network import Network
 from kincast.model.reduce import segment_sum_max
 from kincast.project import ModelSettings
 from kincast.sample.batch import Seeds
-from kincast.sample.edge import edge_types
+from kincast.sample.through import through_edges
 from kincast.schema import Schema
 
 UNSEEN_SHARE = 0.1
@@ -79,7 +79,7 @@ class LinkNetwork(nn.Module):
         with torch.no_grad():
             self.worth[0] = 0.5  # popular items are a sensible start
         self.num_hops = settings.num_hops
-        self.edges = {edge.name: index for index, edge in enumerate(edge_types(schema))}
+        self.edges = {edge.name: index for index, edge in enumerate(through_edges(schema, settings.through))}
         self.activation = ACTIVATIONS[settings.activation]()
         self.met = nn.Embedding(len(self.edges) * self.num_hops, channels)
         self.heard = nn.Linear(3 * channels, channels)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kincast.feature.spec import FeatureSpec
+from kincast.model.convolution import Convolution
 from kincast.model.dense import DenseLayer, head
 from kincast.model.encode import TableEncoder
 from kincast.model.inputs import Inputs
@@ -18,7 +19,8 @@ from kincast.model.passing import MessagePassing
 from kincast.model.past import PastEncoder
 from kincast.model.transformer import Transformer
 from kincast.project import ModelSettings
-from kincast.sample.edge import EdgeType, edge_types
+from kincast.sample.edge import EdgeType
+from kincast.sample.through import through_edges
 from kincast.schema import Schema
 
 
@@ -60,12 +62,13 @@ class Network(nn.Module):
         super().__init__()
         self.tables = [table.name for table in schema]
         self.encoders = nn.ModuleList(
-            TableEncoder(spec.table(name), settings.channels, settings.activation) for name in self.tables
+            TableEncoder(spec.table(name), settings.channels, settings.activation, settings.input_dropout)
+            for name in self.tables
         )
         self.pre = nn.ModuleList(
             nn.Sequential(*(DenseLayer(settings) for _ in range(settings.pre_layers))) for _ in self.tables
         )
-        self.body = _body(self.tables, edge_types(schema), settings)
+        self.body = _body(self.tables, through_edges(schema, settings.through), settings)
         first, *others = (head(settings, width) for width in widths)
         self.head, self.more = first, nn.ModuleList(others)
         self.past = past
@@ -107,6 +110,8 @@ def _body(tables: Sequence[str], edges: Sequence[EdgeType], settings: ModelSetti
         return OwnModule(tables, edges, settings)
     if settings.kind == "transformer":
         return Transformer(tables, edges, settings)
+    if settings.messages == "convolution":
+        return Convolution(tables, edges, settings)
     return MessagePassing(tables, edges, settings)
 
 

@@ -73,7 +73,8 @@ class MessagePassing(nn.Module):
             crossings = list(self._crossings(inputs, before, last_hop)) if number > 1 else []
             hidden, before = layer(hidden, num_rows, edges, crossings), hidden
             last = {name: _over(rows, hidden.get(name)) for name, rows in last.items()}
-        return hidden[inputs.seed_table][: inputs.num_seeds], last
+        seeds = slice(inputs.num_seeds) if inputs.seed_rows is None else inputs.seed_rows
+        return hidden[inputs.seed_table][seeds], last
 
     def _crossings(self, inputs: Inputs, before: Mapping[str, Tensor], last_hop: int) -> Iterator[Crossing]:
         """Hops from rows up to ``last_hop`` to bridges, with the vectors ``before`` on the other sides."""

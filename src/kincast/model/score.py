@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kincast.errors import ProjectError
 from kincast.feature.live import LiveFeatures
 from kincast.feature.store import FeatureStore
 from kincast.graph.live import LiveSnapshot
@@ -30,7 +31,9 @@ from kincast.sample.batch import Batch, Seeds
 from kincast.sample.live import LiveGraph, LiveSampler
 from kincast.sample.loader import in_order
 from kincast.sample.sampler import Sampler
+from kincast.sample.shared import SharedBatch, SharedSampler
 from kincast.sample.strategy import plan_of
+from kincast.sample.through import ThroughGraph, through_graph
 
 SCORE_BATCH = 1024
 Scored = NDArray[np.float64] | tuple[NDArray[np.float64], ...] | Ranked
@@ -69,21 +72,30 @@ class InputLoader:
         items: Items | None = None,
         history: LabelHistory | None = None,
     ) -> None:
+        if isinstance(snapshot, LiveSnapshot) and (settings.through or settings.neighbourhood == "shared"):
+            what = "neighbourhoods that are shared or pass through link tables are read from a snapshot"
+            raise ProjectError(what, hint="bring the live rows in first: kincast compact")
+        if items is not None and settings.neighbourhood == "shared":
+            raise ProjectError("links are scored from a tree for each row", hint="leave model.neighbourhood out")
         self.strict, self.past, self.items, self.history = strict, past, items, history
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
         most = settings.max_rows_per_seed
         base = snapshot.base if isinstance(snapshot, LiveSnapshot) else snapshot
         self._tables = dict(features.tables)
-        self.graph: Snapshot | HistoryGraph = base
+        self.graph: Snapshot | HistoryGraph | ThroughGraph = base
         view: LiveGraph | None = snapshot if isinstance(snapshot, LiveSnapshot) else None
         if history is not None:
             settings = history.spec.settings(settings, base.schema, history.entity)
             graph = self.graph = history.graph(base)
             self._tables[HISTORY_TABLE] = history.features
             view = history.live(snapshot, graph) if isinstance(snapshot, LiveSnapshot) else None
+        if settings.through:
+            self.graph = through_graph(self.graph, settings.through)
         sampler = Sampler(self.graph, *plan_of(settings), seed, strict, keyed_by="row", max_rows_per_seed=most)
-        self._fixed: Sampler = sampler if view is None else LiveSampler(view, sampler)
+        self._fixed: Sampler | SharedSampler = sampler if view is None else LiveSampler(view, sampler)
+        if settings.neighbourhood == "shared":
+            self._fixed = SharedSampler(sampler)
 
     def batches(self, seeds: Seeds, batch_size: int, *, redraw: int | None = None) -> Iterator[Inputs]:
         """Inputs of all seeds, in order, prepared ahead.
@@ -176,15 +188,20 @@ class InputLoader:
         rest = (self.settings, self.seed, self.num_threads, self.strict, self.past, items, history)
         return InputLoader(snapshot, features, *rest)
 
-    def sampler(self, redraw: int | None) -> Sampler:
+    def sampler(self, redraw: int | None) -> Sampler | SharedSampler:
         """What draws neighbours: others for each ``redraw``; with None those of predictions, by the row alone."""
         return self._fixed if redraw is None else self._fixed.redrawn(redraw)
 
-    def inputs_of(self, batch: Batch) -> Inputs:
+    def trees(self, redraw: int | None) -> Sampler:
+        """The same neighbourhoods with a tree for each seed, for audits; argument as ``sampler``."""
+        sampler = self.sampler(redraw)
+        return sampler.trees if isinstance(sampler, SharedSampler) else sampler
+
+    def inputs_of(self, batch: Batch | SharedBatch) -> Inputs:
         """What a network reads of a sampled batch."""
         return make_inputs(batch, self._tables, self.past, None if self.items is None else self.items.table)
 
-    def _shared_inputs_of(self, batch: Batch) -> Inputs:
+    def _shared_inputs_of(self, batch: Batch | SharedBatch) -> Inputs:
         """The same in fewer rows, which nobody can tell from the batch's any more."""
         placed = None if self.items is None else self.items.table
         plain = self.settings.kind == "message_passing" and self.settings.module is None

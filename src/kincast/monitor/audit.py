@@ -118,7 +118,7 @@ def _replay(predictor: Predictor, seeds: Seeds) -> Iterator[Check]:
     """The sampler of training and of prediction against its slow, obvious twin."""
     total = sum(table.num_rows for table in predictor.snapshot.tables.values())
     few = seeds.take(slice(0, max(2, int(NUM_ORACLE * min(1.0, ORACLE_ROWS / max(total, 1))))))
-    samplers = {"training": predictor.loader.sampler(1), "prediction": predictor.loader.sampler(None)}
+    samplers = {"training": predictor.loader.trees(1), "prediction": predictor.loader.trees(None)}
     for name, sampler in samplers.items():
         wrong = [place for place in range(len(few)) if not _same(sampler, few.take(slice(place, place + 1)))]
         whole, alone = sampler.sample(few), [sampler.sample(few.take(slice(i, i + 1))) for i in range(len(few))]
@@ -153,7 +153,7 @@ def _audit_batches(predictor: Predictor, seeds: Seeds) -> list[Check]:
         for used in [np.flatnonzero(link.forward >= 0)]
     }
     few = seeds.take(slice(0, NUM_REPLAYED))
-    drawn = [draw_of(predictor.loader.sampler(redraw).sample(few)) for redraw in (None, 1)]
+    drawn = [draw_of(predictor.loader.trees(redraw).sample(few)) for redraw in (None, 1)]
     frozen = predictor.task.is_static
     checks = audit_draws(tables, drawn[:1], adjacent, strict=predictor.loader.strict, frozen=frozen)
     checks += audit_draws(tables, drawn[1:], adjacent, strict=predictor.loader.strict, frozen=frozen)

@@ -71,7 +71,7 @@ def scores_with(
     found, start, size = [np.zeros(0)], 0, 16
     while start < len(seeds):
         here = np.arange(start, min(start + size, len(seeds)))
-        batch = loader.sampler(None).sample(seeds.take(here))
+        batch = loader.trees(None).sample(seeds.take(here))
         own = [changes[place] for place in here.tolist()]
         cuts = [[change for change in some if isinstance(change, RowCut | LinkCut)] for some in own]
         num_rows = sum(map(len, batch.rows.values()))

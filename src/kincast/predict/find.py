@@ -119,7 +119,7 @@ def find(explainer: Explainer, loader: InputLoader, seeds: Seeds, aims: Aims, ef
         aims: which number of each.
         effort: how much is looked at.
     """
-    batch = loader.sampler(None).sample(seeds)
+    batch = loader.trees(None).sample(seeds)
     inputs = loader.inputs_of(batch)
     found = _attributed(explainer, loader, batch, inputs, aims, effort.steps)
     amounts = _by_seed(batch, found)

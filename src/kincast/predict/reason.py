@@ -90,7 +90,8 @@ class Why:
         key: of the row that is predicted, as JSON has it.
         as_of: the instant.
         of: which number of the prediction, such as ``{"class": "shop"}``; empty where there is one.
-        noun: ``probability``, ``value`` or ``score``; and whether it is the network's alone, which is only part of a blend.
+        noun: ``probability``, ``value`` or ``score``; and whether it is the network's alone, which is only part of a
+            blend.
         score: the number.
         average: what it is for the same neighbourhood with average rows in all places.
         num_rows: rows that were read, its own included.

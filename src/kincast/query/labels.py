@@ -159,12 +159,13 @@ def make_labels(
 
 
 def labels_at(task: Task, tables: Tables, anchors: Sequence[int]) -> tuple[Int64s, Int64s, pa.Array]:
-    """Labels of instants of one's own choice, by instant and then by row.
+    """Labels of instants of one's own choice, by instant and then by row; of a column all, at their rows' own times.
 
     Returns:
         [n] each: rows of the entity table, instants, and targets: text of the class, or a number.
     """
-    table = pa.concat_tables(make_blocks(Plan(task, tables, tuple(anchors)))) if anchors else None
+    wanted = anchors or task.is_static
+    table = pa.concat_tables(make_blocks(Plan(task, tables, tuple(anchors)))) if wanted else None
     if table is None or not table.num_rows:
         return np.empty(0, np.int64), np.empty(0, np.int64), pa.nulls(0, pa.string())
     found = encode(task, table["target"])

@@ -138,7 +138,7 @@ def array_graph(
     links, types = [], []
     for index, (name, edge) in enumerate(edges.items()):
         _check(name, edge, num_rows)
-        links.append(_link(edge, num_rows, times.get(edge.src)))
+        links.append(array_link(edge, num_rows, times.get(edge.src)))
         types.append(EdgeType(edge.dst, edge.src, index, True, name))
     return ArrayGraph(tables, tuple(links), tuple(types))
 
@@ -149,7 +149,8 @@ def edges_of(graph: Any) -> tuple[EdgeType, ...]:
     return edge_types(graph.schema) if own is None else tuple(own)
 
 
-def _link(edge: EdgeList, num_rows: Mapping[str, int], src_time_us: NDArray[Any] | None) -> ArrayLink:
+def array_link(edge: EdgeList, num_rows: Mapping[str, int], src_time_us: NDArray[Any] | None) -> ArrayLink:
+    """The neighbour lists of an edge list whose ``src`` rows began at ``src_time_us`` [rows], None for always."""
     src_rows, dst_rows = _int64(edge.src_rows), _int64(edge.dst_rows)
     times = None if edge.time_us is None else _int64(edge.time_us)
     if src_time_us is not None:

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from kincast.errors import ProjectError
-from kincast.sample.batch import Batch, Int64s, Seeds
-from kincast.sample.sampler import Sampler
+from kincast.sample.batch import Int64s, Seeds
 
 S = TypeVar("S")
 T = TypeVar("T")
+B = TypeVar("B", covariant=True)
+
+
+class Drawing(Protocol[B]):
+    """What draws the neighbourhoods of seeds, each with a tree of its own or all in one."""
+
+    def sample(self, seeds: Seeds) -> B:
+        """The neighbourhoods of the seeds."""
 
 
 def in_order(items: Iterable[S], make: Callable[[S], T], num_threads: int, ahead: int) -> Iterator[T]:
@@ -67,10 +74,10 @@ class Loader(Generic[T]):
 
     def __init__(
         self,
-        sampler: Sampler,
+        sampler: Drawing[Any],
         seeds: Seeds,
         batch_size: int,
-        prepare: Callable[[Batch], T],
+        prepare: Callable[[Any], T],
         *,
         shuffle: tuple[int, ...] | None = None,
         num_threads: int = 1,

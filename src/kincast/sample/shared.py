@@ -134,6 +134,28 @@ def sample_shared(sampler: Sampler, seeds: Seeds) -> SharedBatch:
     )
 
 
+class SharedSampler:
+    """Draws one neighbourhood for all seeds of a batch, with the numbers of neighbours of a ``Sampler``.
+
+    Args:
+        sampler: with the same number of neighbours at every hop of an edge type.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.trees = sampler
+
+    def redrawn(self, redraw: int) -> SharedSampler:
+        """The same with other draws."""
+        return SharedSampler(self.trees.redrawn(redraw))
+
+    def sample(self, seeds: Seeds) -> SharedBatch:
+        """The neighbourhood of the seeds; errors as ``sample_shared``, and seeds are of one instant in any graph."""
+        if len(np.unique(seeds.as_of_us)) > 1:
+            hint = "predict rows of one instant together, or train with model.neighbourhood: tree"
+            raise DataError("seeds of several instants cannot share rows", where=seeds.table, hint=hint)
+        return sample_shared(self.trees, seeds)
+
+
 def has_time(graph: Graph) -> bool:
     """Whether anything in a graph begins or ends."""
     return any(t.time_us is not None or t.end_us is not None for t in graph.tables.values()) or any(

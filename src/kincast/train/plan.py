@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kincast.errors import ProjectError
 from kincast.feature.spec import FeatureSpec
 from kincast.graph.snapshot import Snapshot
 from kincast.progress import Progress, silent
@@ -125,7 +126,13 @@ def make_plan(
         snapshot: the rows.
         prepared: its labels, features and objective.
         progress: told about each dry run.
+
+    Raises:
+        ProjectError: the task reads no trees along every link.
     """
+    if settings.model.neighbourhood == "shared" or settings.model.through:
+        what = "a plan is of trees that follow every link, not of shared rows or rows passed through"
+        raise ProjectError(what, where=f"tasks.{name}.model", hint="train; an epoch shows what one takes")
     train = prepared.labels.of(0)
     model = settle_fanouts(settings.model, snapshot, int(train.visible_us.max()))
     settings = settings.model_copy(update={"model": model})
@@ -258,7 +265,7 @@ def _cost(settings: TaskSettings, snapshot: Snapshot, prepared: Prepared, dry: E
     """Sample, gather and step a few batches and count what they hold."""
     train = settings.train
     trainer = new_trainer(snapshot, prepared, settings)
-    sampler = trainer.loader.sampler(1)
+    sampler = trainer.loader.trees(1)
     history = trainer.loader.history
     spec = prepared.features.spec if history is None else history.spec.features(prepared.features.spec)
     network, optimizer = trainer.network, trainer.optimizer

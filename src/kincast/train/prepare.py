@@ -114,11 +114,15 @@ def features_of(
 def history_of(
     settings: TaskSettings, task: Task, labels: Labels, snapshot: Snapshot, features: FeatureStore
 ) -> LabelHistory | None:
-    """The past labels that the models of a task read; those of a table of the user's cannot be made anew."""
-    reads = settings.model.label_history or settings.train.blend
-    if settings.labels is not None or task.window is None or task.targets or not reads:
+    """The past labels that the models of a task read; those of a table of the user's cannot be made anew.
+
+    Trees read those of windows by themselves; a column of earlier rows only where ``label_history`` asks for it, since
+    nobody else knows whether it was filled in with its row.
+    """
+    reads = settings.model.label_history or (settings.train.blend and task.window is not None)
+    if settings.labels is not None or task.targets or not reads:
         return None
-    step = settings.split.step or length_of(task.window)
+    step = None if task.window is None else settings.split.step or length_of(task.window)
     spec = fit_history(task, labels, step, settings.model.label_history)
     if spec is None:
         return None

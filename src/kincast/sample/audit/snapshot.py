@@ -40,7 +40,7 @@ def facts_of(snapshot: Database, inputs: Mapping[str, Sequence[str]] | None = No
     for table in snapshot.schema:
         links = {
             link.link.columns[0]: (link.link.target, link.forward)
-            for link in snapshot.links
+            for link in snapshot.links[: len(snapshot.schema.links)]  # those of the schema come first
             if link.link.table == table.name and len(link.link.columns) == 1
         }
         found[table.name] = Facts(

@@ -69,6 +69,7 @@ class ColumnProcessing:
 
     storage: Choice[str] | None = _setting("features.storage")
     text: Choice[str] | None = _setting("features.text")
+    vectors: Choice[str] | None = _setting("features.vectors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,8 @@ class NeighborSampling:
     strategy: Choice[Any] | None = _setting("model.sampling")
     link_strategy: Choice[dict[str, Any]] | None = _setting("model.link_sampling")
     max_rows_per_seed: Choice[int | None] | None = _setting("model.max_rows_per_seed")
+    neighbourhood: Choice[str] | None = _setting("model.neighbourhood")
+    through: Choice[tuple[str, ...]] | None = _setting("model.through", is_list=True)
     sample_from_entity_table: Choice[bool] | None = _only(True)
     adaptive_sampling: Choice[bool] | None = _only(False)
 
@@ -132,6 +135,7 @@ class Model:
     num_heads: Choice[int] | None = _setting("model.heads")
     num_layers: Choice[int] | None = _setting("model.layers")
     dropout: Choice[float] | None = _setting("model.dropout")
+    input_dropout: Choice[float] | None = _setting("model.input_dropout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
