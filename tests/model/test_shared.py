@@ -13,6 +13,7 @@ from tests.molecules import BACK, HOPS, SHARED, make_molecules
 from tests.planted import Planted
 
 from kincast.errors import DataError, ProjectError
+from kincast.model.convolution import Convolution
 from kincast.model.network import Network
 from kincast.monitor.audit import audit_version
 from kincast.predict.online import Predictor
@@ -26,8 +27,8 @@ from kincast.train.run import train_task
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"through": ()},
-    {"messages": "convolution"},
-    {"messages": "convolution", "fanout": [2] * HOPS},
+    {"messages": "convolution", "aggregations": ["sum", "mean", "max"]},
+    {"messages": "convolution", "aggregations": ["sum", "mean", "max"], "fanout": [2] * HOPS},
     {"sampling": "uniform", "fanout": [3] * HOPS},
 ]
 
@@ -65,7 +66,14 @@ def test_molecules_are_told_apart_by_their_bonds_and_predicted_alike(tmp_path: P
 
 def test_a_convolution_is_a_mean_near_the_first_vector(tmp_path: Path) -> None:
     overrides = {BACK: [0]}
-    model = {**SHARED, "messages": "convolution", "fanout": [-1], "fanout_overrides": overrides, "through": ()}
+    model = {
+        **SHARED,
+        "messages": "convolution",
+        "aggregations": ["sum", "mean", "max"],
+        "fanout": [-1],
+        "fanout_overrides": overrides,
+        "through": (),
+    }
     project, snapshot = make_molecules(tmp_path, model, num=40)
     prepared = prepare(project, "active", snapshot)
     network = new_network(snapshot, prepared, project.tasks["active"])
@@ -75,10 +83,10 @@ def test_a_convolution_is_a_mean_near_the_first_vector(tmp_path: Path) -> None:
     atoms, molecules = (network.tables.index(table) for table in ("atoms", "molecules"))
     weights = network.state_dict()
     edge = next(edge for edge in inputs.edges if edge.edge.other == "atoms")
-    assert network.convolution is not None
+    assert isinstance(network.body, Convolution)
     assert edge.src is not None
-    across = weights[f"convolution.across.0.{network.convolution.edge_index[edge.edge.name]}.weight"]
-    mix = weights[f"convolution.mix.0.{molecules}.weight"]
+    across = weights[f"body.across.0.{network.body.edge_index[edge.edge.name]}.weight"]
+    mix = weights[f"body.mix.0.{molecules}.weight"]
     with torch.no_grad():
         first = network.encoders[molecules](inputs.tables["molecules"])
         vectors = network.encoders[atoms](inputs.tables["atoms"])

@@ -44,6 +44,15 @@ Shops = Callable[[str], Shop]
 
 
 @pytest.fixture(scope="module")
+def version(planted: tuple[Project, Snapshot]) -> Version:
+    """Of a network that answers alone, as it is: what is explained is what is said."""
+    project, snapshot = planted
+    task = project.tasks["buys"]
+    alone = task.model_copy(update={"train": task.train.model_copy(update={"blend": False, "calibration": "none"})})
+    return train_task(project.model_copy(update={"tasks": {"buys": alone}}), "buys", snapshot=snapshot)
+
+
+@pytest.fixture(scope="module")
 def predictor(planted: tuple[Project, Snapshot], version: Version) -> Predictor:
     project, snapshot = planted
     return Predictor.load(version, snapshot, project.work / "features")
@@ -153,7 +162,8 @@ def test_reasons_for_what_was_planted(predictor: Predictor) -> None:
 
 def test_rows_taken_out_by_their_reasons_move_the_score_faster_than_by_chance(predictor: Predictor) -> None:
     rows = np.arange(0, 400, 10)
-    seeds, loader = predictor.seeds_of(rows, np.full(len(rows), LATER))
+    seeds = predictor.seeds_of(rows, np.full(len(rows), LATER))
+    loader = predictor.loader_of(seeds)
     scored, _ = loader.score(predictor.network, predictor.objective, seeds)
     curves = deletion_curves(predictor.explainer, loader, seeds, predictor.meant_by(scored).aims, 0)
     assert len(curves.scores["random"]) > 30

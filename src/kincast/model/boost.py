@@ -16,7 +16,7 @@ from kincast.query.task import TaskKind
 Floats = NDArray[np.float64]
 BLENDED = (TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.REGRESSION)
 """Kinds of task that trees take part in; of the others they are a baseline only."""
-_LEAST = 1e-6  # of a probability whose logarithm is taken
+LEAST = 1e-6  # of a probability whose logarithm is taken
 
 
 class Trees:
@@ -83,12 +83,12 @@ def blended(kind: TaskKind, weights: Floats, network: Floats, trees: Floats) -> 
     if kind is TaskKind.BINARY:
         odds = weights[0] * log_odds(network) + weights[1] * log_odds(trees) + weights[2]
         return np.asarray(1 / (1 + np.exp(-odds)))
-    mixed = weights[0] * np.log(np.maximum(network, _LEAST)) + weights[1] * np.log(np.maximum(trees, _LEAST))
+    mixed = weights[0] * np.log(np.maximum(network, LEAST)) + weights[1] * np.log(np.maximum(trees, LEAST))
     shares = np.exp(mixed - mixed.max(axis=1, keepdims=True))
     return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float64)
 
 
 def log_odds(share: Floats) -> Floats:
     """The logarithm of the odds of probabilities, which are kept away from 0 and 1."""
-    kept = np.clip(share, _LEAST, 1 - _LEAST)
+    kept = np.clip(share, LEAST, 1 - LEAST)
     return np.asarray(np.log(kept / (1 - kept)))

@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from kincast.model.aggregate import Aggregates
-from kincast.model.boost import Trees, blended
+from kincast.model.boost import LEAST, Trees, blended, log_odds
 from kincast.query.labels import Labels
 from kincast.query.task import TaskKind
+from kincast.train.judge import Judge
+from kincast.train.metric import is_error
 
 Floats = NDArray[np.float64]
 MAX_ROUNDS = 1000
 PATIENCE = 60  # rounds without a better validation metric
 MAX_TRAIN_ROWS = 200_000
+MAX_WEIGHED_ROWS = 20_000  # that a blend is fitted to
+SHARES = np.linspace(0.0, 1.0, 21)  # of the network in a blend
 FEW_ROWS, SOME_ROWS = 20_000, 100_000  # of training, up to which trees have 7 and 15 leaves; else 31
 
 _OBJECTIVES: dict[TaskKind, dict[str, Any]] = {
@@ -77,33 +81,53 @@ def boosted_columns(
     return scores
 
 
-def fit_weights(kind: TaskKind, target: Floats, network: Floats, trees: Floats) -> Floats:
-    """The weights of a network, of trees, and the shift, that fit targets best: by log loss or absolute error.
+def fit_weights(kind: TaskKind, target: Floats, network: Floats, trees: Floats, judge: Judge) -> Floats:
+    """The weights of a network, of trees, and the shift, with which the metric that decides is best.
 
-    Weights are never negative, and of values they add up to 1.
+    Shares of the network from 0 to 1 are tried; of those that are as good, the one of least log loss. For classes a
+    share is of log odds of equal spread, and the scale and the shift are those of least log loss.
 
     Args:
         kind: of the task.
         target: [n] of rows that neither was trained on.
         network: scores of the network of those rows.
         trees: scores of the trees.
+        judge: of the task.
     """
+    if len(target) > MAX_WEIGHED_ROWS:
+        chosen = np.random.default_rng(0).choice(len(target), MAX_WEIGHED_ROWS, replace=False)
+        target, network, trees = target[chosen], network[chosen], trees[chosen]
+    sign = 1.0 if is_error(judge.decides[0]) else -1.0
     if kind is TaskKind.REGRESSION:
-        shares = np.linspace(0.0, 1.0, 21)
-        errors = [np.abs(target - share * network - (1 - share) * trees).mean() for share in shares]
-        best = float(shares[int(np.argmin(errors))])
+        errors = [sign * judge.value(target, share * network + (1 - share) * trees) for share in SHARES]
+        best = float(SHARES[int(np.argmin(errors))])
         return np.array([best, 1 - best, 0.0])
+    spreads = [max(float(np.std(_odds(kind, scores))), 1e-6) for scores in (network, trees)]
+    found = []
+    for share in SHARES:
+        loss, weights = _scaled(kind, target, network, trees, np.array([share, 1 - share]) / spreads)
+        found.append((sign * judge.value(target, blended(kind, weights, network, trees)), loss, weights))
+    return min(found, key=lambda one: one[:2])[2]
 
-    def loss(weights: Floats) -> float:
-        scores = blended(kind, weights, network, trees)
+
+def _odds(kind: TaskKind, scores: Floats) -> Floats:
+    return log_odds(scores) if kind is TaskKind.BINARY else np.log(np.maximum(scores, LEAST))
+
+
+def _scaled(kind: TaskKind, target: Floats, network: Floats, trees: Floats, weights: Floats) -> tuple[float, Floats]:
+    """The log loss of a sum with the scale and shift that suit it, and its weights."""
+
+    def loss(free: Floats) -> float:
+        scores = blended(kind, np.array([*(weights * free[0]), free[1]]), network, trees)
         if kind is TaskKind.BINARY:
             scores = np.where(target > 0, scores, 1 - scores)
         else:
             scores = scores[np.arange(len(target)), target.astype(np.int64)]
-        return float(-np.log(np.maximum(scores, 1e-12)).mean())
+        return float(-np.log(np.maximum(scores, LEAST)).mean())
 
-    bounds = [(0.0, 3.0), (0.0, 3.0), (-5.0, 5.0) if kind is TaskKind.BINARY else (0.0, 0.0)]
-    return np.asarray(optimize.minimize(loss, np.array([0.5, 0.5, 0.0]), method="L-BFGS-B", bounds=bounds).x)
+    bounds = [(0.01, 5.0), (-5.0, 5.0) if kind is TaskKind.BINARY else (0.0, 0.0)]
+    found = optimize.minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=bounds)
+    return float(found.fun), np.array([*(weights * found.x[0]), found.x[1]])
 
 
 def _boosted(

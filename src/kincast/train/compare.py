@@ -23,6 +23,7 @@ from kincast.train.boost import fit_trees, fit_weights
 from kincast.train.certain import FITTED, Certain, take_scores
 from kincast.train.cohort import cohorts_of
 from kincast.train.contender import LIGHTGBM, NETWORK, Contenders, Field, contenders
+from kincast.train.judge import Judge
 from kincast.train.popular import link_heuristics
 from kincast.train.prepare import Prepared, examples, lists_of, new_aggregator, new_loader
 
@@ -152,7 +153,8 @@ def _fit_blend(prepared: Prepared, network: Scored, trees: Scored) -> Blend | No
     held = labels.split == FITTED
     if not held.any() or prepared.aggregates is None:
         return None
-    weights = fit_weights(labels.kind, labels.target[held], _array(network), _array(trees)[held])
+    assert isinstance(prepared.judge, Judge)
+    weights = fit_weights(labels.kind, labels.target[held], _array(network), _array(trees)[held], prepared.judge)
     of_network, of_trees, shift = weights.tolist()
     return Blend(of_network, of_trees, shift, prepared.aggregates)
 

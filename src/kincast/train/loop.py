@@ -108,6 +108,8 @@ class Trainer:
     ) -> None:
         self.network, self.objective, self.judge, self.settings = network, objective, judge, settings
         self.loader, self.validation_loader = loaders
+        if self.loader.settings.neighbourhood == "shared":
+            self.num_parts = 1  # two halves would each sample nearly all rows
         self.folder, self.fingerprint = folder, fingerprint
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True

@@ -114,6 +114,7 @@ def _read(parameter: Parameter, value: Any) -> Any:
     several = isinstance(value, list | tuple)
     if parameter.is_list and several:
         several = all(isinstance(one, list | tuple) for one in value)
+    several = several and not (parameter.is_list and not value)  # no entry at all is a value, too
     values = tuple(checked_value(parameter, one) for one in (value if several else [value]))
     if not values:
         raise ProjectError("an empty list leaves nothing to try", hint="give a value, or leave the parameter out")
