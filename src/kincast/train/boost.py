@@ -85,7 +85,7 @@ def fit_weights(kind: TaskKind, target: Floats, network: Floats, trees: Floats, 
     """The weights of a network, of trees, and the shift, with which the metric that decides is best.
 
     Shares of the network from 0 to 1 are tried; of those that are as good, the one of least log loss. For classes a
-    share is of log odds of equal spread, and the scale and the shift are those of least log loss.
+    share is of log odds, for two classes of equal spread, and the scale and the shift are those of least log loss.
 
     Args:
         kind: of the task.
@@ -102,32 +102,35 @@ def fit_weights(kind: TaskKind, target: Floats, network: Floats, trees: Floats, 
         errors = [sign * judge.value(target, share * network + (1 - share) * trees) for share in SHARES]
         best = float(SHARES[int(np.argmin(errors))])
         return np.array([best, 1 - best, 0.0])
-    spreads = [max(float(np.std(_odds(kind, scores))), 1e-6) for scores in (network, trees)]
     found = []
     for share in SHARES:
-        loss, weights = _scaled(kind, target, network, trees, np.array([share, 1 - share]) / spreads)
+        loss, weights = _scaled(kind, target, network, trees, float(share))
         found.append((sign * judge.value(target, blended(kind, weights, network, trees)), loss, weights))
     return min(found, key=lambda one: one[:2])[2]
 
 
-def _odds(kind: TaskKind, scores: Floats) -> Floats:
-    return log_odds(scores) if kind is TaskKind.BINARY else np.log(np.maximum(scores, LEAST))
-
-
-def _scaled(kind: TaskKind, target: Floats, network: Floats, trees: Floats, weights: Floats) -> tuple[float, Floats]:
+def _scaled(kind: TaskKind, target: Floats, network: Floats, trees: Floats, share: float) -> tuple[float, Floats]:
     """The log loss of a sum with the scale and shift that suit it, and its weights."""
+    mixed, centre = np.array([share, 1 - share]), 0.0
+    if kind is TaskKind.BINARY:
+        odds = np.stack([log_odds(network), log_odds(trees)])
+        mixed = mixed / np.maximum(odds.std(axis=1), LEAST)
+        centre = float(mixed @ odds.mean(axis=1))
+
+    def weights(free: Floats) -> Floats:
+        return np.array([*(mixed * free[0]), free[1] - centre * free[0]])
 
     def loss(free: Floats) -> float:
-        scores = blended(kind, np.array([*(weights * free[0]), free[1]]), network, trees)
+        scores = blended(kind, weights(free), network, trees)
         if kind is TaskKind.BINARY:
             scores = np.where(target > 0, scores, 1 - scores)
         else:
             scores = scores[np.arange(len(target)), target.astype(np.int64)]
         return float(-np.log(np.maximum(scores, LEAST)).mean())
 
-    bounds = [(0.01, 5.0), (-5.0, 5.0) if kind is TaskKind.BINARY else (0.0, 0.0)]
+    bounds = [(0.01, 5.0), (-10.0, 10.0) if kind is TaskKind.BINARY else (0.0, 0.0)]
     found = optimize.minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=bounds)
-    return float(found.fun), np.array([*(weights * found.x[0]), found.x[1]])
+    return float(found.fun), weights(found.x)
 
 
 def _boosted(

@@ -114,7 +114,8 @@ def test_a_version_says_what_it_was_chosen_from(searched: Version, planted: Plan
     assert len(info.search["trials"]) == 2
     assert best["metric"] == max(trial["metric"] for trial in info.search["trials"])
     # What learnt from the validation labels is not judged by them: the figure is that of the trial.
-    assert info.metrics["validation"]["auroc"].value == pytest.approx(best["metric"], abs=1e-6)
+    alone = info.baselines["graph network alone"]["validation"]["auroc"]
+    assert alone.value == pytest.approx(best["metric"], abs=1e-6)
     assert not (planted[0].work / "runs" / "buys" / "search").exists()
 
 
@@ -137,8 +138,9 @@ def test_refitting_learns_from_the_validation_labels(searched: Version, planted:
     project, snapshot = planted
     plan = edit_plan(parse_plan(searched.info.plan), {"training_job.refit_trainval": False})
     plain = train_task(project, "buys", snapshot=snapshot, plan=plan)
-    assert plain.info.metrics["validation"] == searched.info.metrics["validation"]
-    assert plain.info.metrics["test"] != searched.info.metrics["test"]
+    alone = "graph network alone"
+    assert plain.info.baselines[alone]["validation"] == searched.info.baselines[alone]["validation"]
+    assert plain.info.baselines[alone]["test"] != searched.info.baselines[alone]["test"]
     assert any((array != plain.weights()[name]).any() for name, array in searched.weights().items())
 
 
