@@ -56,7 +56,7 @@ def print_task(name: str, infos: list[VersionInfo], cpu_s: float, task: TaskSett
     print(f"| method | {metric} | |\n|---|---|---|")
     for split in ("test", "validation"):
         print(
-            f"| Kincast graph network{', validation period' if split != 'test' else ''} "
+            f"| Kincast{', validation period' if split != 'test' else ''} "
             f"| {spread([info.metrics[split][metric].value for info in infos])} | measured |"
         )
     for baseline in infos[0].baselines:

@@ -39,6 +39,11 @@ class Trees:
         except lightgbm.basic.LightGBMError as error:
             raise VersionError(f"the trees cannot be read: {error}", hint="train again") from None
 
+    @property
+    def rounds(self) -> list[int]:
+        """How many rounds each model was trained for."""
+        return [int(booster.current_iteration()) for booster in self._boosters]
+
     def score(self, values: NDArray[np.float32]) -> Floats:
         """Scores of aggregates [n, columns]: probabilities of the positive class [n] or of all classes, or values."""
         found = [np.asarray(booster.predict(values, num_threads=1), np.float64) for booster in self._boosters]

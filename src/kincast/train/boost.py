@@ -24,6 +24,7 @@ PATIENCE = 60  # rounds without a better validation metric
 MAX_TRAIN_ROWS = 200_000
 MAX_WEIGHED_ROWS = 20_000  # that a blend is fitted to
 SHARES = np.linspace(0.0, 1.0, 21)  # of the network in a blend
+NUM_DRAWS = 50  # of rows, each with a best share
 FEW_ROWS, SOME_ROWS = 20_000, 100_000  # of training, up to which trees have 7 and 15 leaves; else 31
 
 _OBJECTIVES: dict[TaskKind, dict[str, Any]] = {
@@ -44,11 +45,27 @@ def fit_trees(labels: Labels, aggregates: Aggregates, *, seed: int) -> Trees:
         aggregates: their features, row for row.
         seed: of LightGBM's draws and of the training sample.
     """
-    settings = dict(_OBJECTIVES[labels.kind])
-    if labels.kind is TaskKind.MULTICLASS:
-        settings["num_class"] = len(labels.classes)
     data = (aggregates.values, labels.target, labels.split, aggregates.categorical)
-    texts = [_boosted(*data, settings | {"extra_trees": extra}, seed) for extra in (False, True)]
+    texts = [_boosted(*data, _settings_of(labels) | {"extra_trees": extra}, seed) for extra in (False, True)]
+    return Trees(labels.kind, tuple(texts))
+
+
+def refit_trees(trees: Trees, labels: Labels, aggregates: Aggregates, *, seed: int) -> Trees:
+    """The same trees trained on the training and validation splits, with as many more rounds as there are more rows.
+
+    Args:
+        trees: that early stopping left.
+        labels: of all splits.
+        aggregates: their features, row for row.
+        seed: of LightGBM's draws and of the training sample.
+    """
+    more = (labels.split < 2).sum() / max((labels.split == 0).sum(), 1)
+    both = np.where(labels.split == 1, 0, labels.split).astype(np.int8)
+    data = (aggregates.values, labels.target, both, aggregates.categorical)
+    settings = _settings_of(labels)
+    texts = []
+    for extra, rounds in zip((False, True), trees.rounds, strict=True):
+        texts.append(_boosted(*data, settings | {"extra_trees": extra}, seed, max(1, round(rounds * more))))
     return Trees(labels.kind, tuple(texts))
 
 
@@ -84,8 +101,9 @@ def boosted_columns(
 def fit_weights(kind: TaskKind, target: Floats, network: Floats, trees: Floats, judge: Judge) -> Floats:
     """The weights of a network, of trees, and the shift, with which the metric that decides is best.
 
-    Shares of the network from 0 to 1 are tried; of those that are as good, the one of least log loss. For classes a
-    share is of log odds, for two classes of equal spread, and the scale and the shift are those of least log loss.
+    Shares of the network from 0 to 1 are tried on many samples of the rows, and the mean of the best ones is taken:
+    where the rows cannot tell which is better, both count about alike. For classes a share is of log odds, for two
+    classes of equal spread, and the scale and the shift are those of least log loss.
 
     Args:
         kind: of the task.
@@ -94,24 +112,32 @@ def fit_weights(kind: TaskKind, target: Floats, network: Floats, trees: Floats, 
         trees: scores of the trees.
         judge: of the task.
     """
+    random = np.random.default_rng(0)
     if len(target) > MAX_WEIGHED_ROWS:
-        chosen = np.random.default_rng(0).choice(len(target), MAX_WEIGHED_ROWS, replace=False)
+        chosen = random.choice(len(target), MAX_WEIGHED_ROWS, replace=False)
         target, network, trees = target[chosen], network[chosen], trees[chosen]
+    fitted = [_scaled(kind, target, network, trees, float(share)) for share in SHARES]
+    metric = judge.metrics[judge.decides[0]]
+    measures = [metric(target, blended(kind, weights, network, trees)) for weights in fitted]
+    draws = random.multinomial(len(target), np.full(len(target), 1 / len(target)), NUM_DRAWS).astype(np.float64)
     sign = 1.0 if is_error(judge.decides[0]) else -1.0
-    if kind is TaskKind.REGRESSION:
-        errors = [sign * judge.value(target, share * network + (1 - share) * trees) for share in SHARES]
-        best = float(SHARES[int(np.argmin(errors))])
-        return np.array([best, 1 - best, 0.0])
-    found = []
-    for share in SHARES:
-        loss, weights = _scaled(kind, target, network, trees, float(share))
-        found.append((sign * judge.value(target, blended(kind, weights, network, trees)), loss, weights))
-    return min(found, key=lambda one: one[:2])[2]
+    values = sign * np.array([[measure(draw) for measure in measures] for draw in draws])  # [draws, shares]
+    best = SHARES[np.argmin(np.where(np.isnan(values), np.inf, values), axis=1)]
+    return _scaled(kind, target, network, trees, float(best.mean()))
 
 
-def _scaled(kind: TaskKind, target: Floats, network: Floats, trees: Floats, share: float) -> tuple[float, Floats]:
-    """The log loss of a sum with the scale and shift that suit it, and its weights."""
+def _settings_of(labels: Labels) -> dict[str, Any]:
+    settings = dict(_OBJECTIVES[labels.kind])
+    if labels.kind is TaskKind.MULTICLASS:
+        settings["num_class"] = len(labels.classes)
+    return settings
+
+
+def _scaled(kind: TaskKind, target: Floats, network: Floats, trees: Floats, share: float) -> Floats:
+    """The weights and the shift of a share of the network, of the scale that suits them."""
     mixed, centre = np.array([share, 1 - share]), 0.0
+    if kind is TaskKind.REGRESSION:
+        return np.array([*mixed, 0.0])
     if kind is TaskKind.BINARY:
         odds = np.stack([log_odds(network), log_odds(trees)])
         mixed = mixed / np.maximum(odds.std(axis=1), LEAST)
@@ -129,8 +155,7 @@ def _scaled(kind: TaskKind, target: Floats, network: Floats, trees: Floats, shar
         return float(-np.log(np.maximum(scores, LEAST)).mean())
 
     bounds = [(0.01, 5.0), (-10.0, 10.0) if kind is TaskKind.BINARY else (0.0, 0.0)]
-    found = optimize.minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=bounds)
-    return float(found.fun), weights(found.x)
+    return weights(optimize.minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=bounds).x)
 
 
 def _boosted(
@@ -140,8 +165,9 @@ def _boosted(
     categorical: Sequence[int],
     objective: Mapping[str, Any],
     seed: int,
+    rounds: int | None = None,
 ) -> str:
-    """A trained model as text, cut after its best round."""
+    """A trained model as text: of so many rounds, or, when None, cut after the one that is best on validation rows."""
     train = np.flatnonzero(split == 0)
     if len(train) > MAX_TRAIN_ROWS:
         train = np.sort(np.random.default_rng(seed).choice(train, MAX_TRAIN_ROWS, replace=False))
@@ -158,12 +184,14 @@ def _boosted(
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": 2,
+        "num_threads": 1 if len(train) <= SOME_ROWS else 2,  # more wait for each other longer than they work
         "verbosity": -1,
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = lightgbm.Dataset(inputs[train], target[train], categorical_feature=list(categorical))
+        if rounds is not None:
+            return str(lightgbm.train(settings, data, rounds).model_to_string())
         held = lightgbm.Dataset(inputs[validation], target[validation], reference=data)
         stop = lightgbm.early_stopping(PATIENCE, verbose=False)
         booster = lightgbm.train(settings, data, MAX_ROUNDS, valid_sets=[held], callbacks=[stop])

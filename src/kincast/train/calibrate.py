@@ -26,6 +26,8 @@ from kincast.query.encode import Lists
 from kincast.query.task import TaskKind
 
 Floats = NDArray[np.float64]
+LEAST_ROWS_OF_STEPS = 1_000
+"""Fewer are learnt by heart by isotonic regression."""
 Method = Literal["auto", "temperature", "isotonic", "none"]
 FOLDS = 5
 MIN_EACH = 10
@@ -120,7 +122,7 @@ def fit_calibration(
     """The calibration of one target, and the scores of its rows calibrated without them.
 
     ``auto`` takes another one than none only where its log-loss on rows it has not seen is better by more than its
-    standard error over groups, and isotonic only where it is so against temperature.
+    standard error over groups, and isotonic only from 1,000 rows on and where it is so against temperature.
 
     Args:
         kind: binary, multiclass or multilabel.
@@ -132,7 +134,8 @@ def fit_calibration(
     chosen, held_out = Calibration(kind), scores
     if method == "none" or not _enough(kind, target):
         return chosen, held_out
-    usual = ["temperature"] if kind is TaskKind.MULTILABEL else ["temperature", "isotonic"]
+    steps = kind is not TaskKind.MULTILABEL and len(target) >= LEAST_ROWS_OF_STEPS
+    usual = ["temperature", "isotonic"] if steps else ["temperature"]
     names = usual if method == "auto" else [method]
     folds, group = _folds(groups)
     for name in names:

@@ -19,7 +19,7 @@ from kincast.progress import Progress, silent
 from kincast.project import TaskSettings
 from kincast.query.labels import Labels
 from kincast.registry.version import Cohort, Metrics
-from kincast.train.boost import fit_trees, fit_weights
+from kincast.train.boost import fit_trees, fit_weights, refit_trees
 from kincast.train.certain import FITTED, Certain, take_scores
 from kincast.train.cohort import cohorts_of
 from kincast.train.contender import LIGHTGBM, NETWORK, Contenders, Field, contenders
@@ -122,7 +122,11 @@ def _rivals(
     entities: NDArray[np.int64],
     progress: Progress,
 ) -> tuple[Contenders, Trees | None]:
-    """Scores of the baselines for all labels, and the trees among them where trees can be blended."""
+    """Scores of the baselines for all labels, and the trees among them where trees can be blended.
+
+    The trees that are given, and that score the test rows, have learnt from the validation labels too; those that the
+    blend is fitted with have not.
+    """
     labels, seed = prepared.labels, settings.train.seed
     if labels.kind in LINKS:
         return {}, None
@@ -135,6 +139,10 @@ def _rivals(
     rivals = contenders(
         Field(prepared.task, whole, snapshot, seeds, aggregates, trees, seed, settings.strict), prepared.parts
     )
+    if trees is not None:
+        trees = refit_trees(trees, whole, aggregates, seed=seed)
+        test = (labels.split == 2).reshape(-1, *[1] * (_array(rivals[LIGHTGBM]).ndim - 1))
+        rivals[LIGHTGBM] = np.where(test, trees.score(aggregates.values), _array(rivals[LIGHTGBM]))
     progress("train LightGBM", 1, 1)
     return rivals, trees
 
