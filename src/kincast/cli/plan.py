@@ -27,7 +27,7 @@ def plan(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what training will cost; with --mode or --write, suggest a model plan."""
+    """Say what training will cost, or suggest a model plan."""
     from kincast.cli.workspace import Workspace
 
     console = Console(as_json=as_json, quiet=quiet)
