@@ -48,7 +48,7 @@ USUAL_ROWS, USUAL_BATCH = 256, 32
 """Rows of the entity table whose neighbourhoods say what an average row is, and how many are read at once."""
 
 
-class Predictor:
+class Predictor:  # over budget: every way to ask a version, which share one state
     """A version ready to answer; safe to call from several threads.
 
     Attributes:
