@@ -51,7 +51,7 @@ class HistorySpec:
         anchor_us: one of the instants they are made at.
         step: from one instant to the next; None where the target is a column.
         end: from an instant to when its labels are known.
-        most: labels that a network reads of one row; 0 for none.
+        most: labels that a network reads of one row.
     """
 
     inputs: TableSpec
@@ -198,7 +198,7 @@ def fit_history(task: Task, labels: Labels, step: Span | None, most: int) -> His
         task: what is predicted.
         labels: made by its query, of all splits.
         step: from one instant to the next; None where the target is a column.
-        most: labels that a network reads of one row; 0 when only trees do.
+        most: labels that a network reads of one row.
 
     Returns:
         None where there are none: the target is a column of rows without a time, or of a kind whose labels are lists.

@@ -67,9 +67,8 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
         keys = [tuple(key) if isinstance(key, list) else key for key in version.features.get("items", ())]
         history = version.features.get("history")
         self._history = None if history is None else HistorySpec.from_dict(history)
-        read = self._history if self._history is not None and self._history.most else None
         try:
-            self.network = build_network(self.task, features.spec, model, self.objective, len(keys), read)
+            self.network = build_network(self.task, features.spec, model, self.objective, len(keys), self._history)
         except ProjectError as error:  # a module of the user's
             raise VersionError(error.what, where=str(version.folder), hint=error.hint) from error
         try:
@@ -96,7 +95,7 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
         self.coverage = PredictSettings.model_validate(version.info.settings["predict"]).coverage
         self._lock = threading.Lock()
         self._know(self.default_as_of())
-        parts = (self.network, self.objective, self.task, features.spec, read, self.loader)
+        parts = (self.network, self.objective, self.task, features.spec, self._history, self.loader)
         self.explainer = explainer_of(*parts, self._usual)
         self.freeze_us = SplitSettings.model_validate(version.info.settings["split"]).freeze_us
 
@@ -329,8 +328,7 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
         with self._lock:
             if self._known is None or spec.later(self._known.until_us, until_us):
                 self._known = make_history(self.task, self.snapshot, spec, until_us, self.features.spec.storage)
-                if spec.most:
-                    self.loader = self.loader.knowing(self._known)
+                self.loader = self.loader.knowing(self._known)
                 self._aggregator = self._new_aggregator(self.snapshot, self.features)
             return self.loader, self._aggregator
 

@@ -52,7 +52,7 @@ class Prepared:
         judge: how the task is judged.
         parts: of a query of several targets, the labels of each, by its text.
         seen: rows of the items seen in training; empty unless links are predicted.
-        history: past labels, which trees and the network read as facts; None without.
+        history: past labels, which the network and trees read as facts; None without.
         aggregates: what trees read; None for links.
     """
 
@@ -65,11 +65,6 @@ class Prepared:
     seen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     history: LabelHistory | None = None
     aggregates: AggregateSpec | None = None
-
-    @property
-    def read_history(self) -> LabelHistory | None:
-        """The past labels that the network reads."""
-        return self.history if self.history is not None and self.history.spec.most else None
 
 
 def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress = silent) -> Prepared:
@@ -114,13 +109,8 @@ def features_of(
 def history_of(
     settings: TaskSettings, task: Task, labels: Labels, snapshot: Snapshot, features: FeatureStore
 ) -> LabelHistory | None:
-    """The past labels that the models of a task read; those of a table of the user's cannot be made anew.
-
-    Trees read those of windows by themselves; a column of earlier rows only where ``label_history`` asks for it, since
-    nobody else knows whether it was filled in with its row.
-    """
-    reads = settings.model.label_history or (settings.train.blend and task.window is not None)
-    if settings.labels is not None or task.targets or not reads:
+    """The past labels that the models of a task read; those of a table of the user's cannot be made anew."""
+    if settings.labels is not None or task.targets or not settings.model.label_history:
         return None
     step = None if task.window is None else settings.split.step or length_of(task.window)
     spec = fit_history(task, labels, step, settings.model.label_history)
@@ -143,7 +133,7 @@ def new_network(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings) 
     """A network with the weights that the run's seed gives."""
     torch.manual_seed(settings.train.seed)
     spec, model = prepared.features.spec, settle_lags(settings.model, prepared.task)
-    history = None if prepared.read_history is None else prepared.read_history.spec
+    history = None if prepared.history is None else prepared.history.spec
     return build_network(prepared.task, spec, model, prepared.objective, len(prepared.seen), history)
 
 
@@ -165,7 +155,7 @@ def new_loader(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings, s
         assert isinstance(prepared.judge, Judge)
         items = items_of(task, snapshot, prepared.features, prepared.seen, strict, prepared.judge.top)
     past = past_of(task, snapshot, model, strict)
-    rest = (plan.seed, plan.num_threads, strict, past, items, prepared.read_history)
+    rest = (plan.seed, plan.num_threads, strict, past, items, prepared.history)
     return InputLoader(snapshot, prepared.features, model, *rest)
 
 

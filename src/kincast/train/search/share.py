@@ -34,8 +34,8 @@ class Shared:
         self.prepared = replace(prepared, judge=tuned(prepared.judge, tune_metric))
         self._train = prepared.labels.of(0)
         self._stores: dict[FeatureSettings, FeatureStore] = {project.features: prepared.features}
-        self._histories: dict[tuple[int, bool, str], LabelHistory | None] = {
-            (settings.model.label_history, settings.train.blend, prepared.features.spec.storage): prepared.history
+        self._histories: dict[tuple[int, str], LabelHistory | None] = {
+            (settings.model.label_history, prepared.features.spec.storage): prepared.history
         }
 
     def of(self, settings: TaskSettings, features: FeatureSettings, progress: Progress = silent) -> Prepared:
@@ -50,7 +50,7 @@ class Shared:
             project = self.project.model_copy(update={"features": features})
             self._stores[features] = features_of(project, settings, task, self._train, self.snapshot, progress)
         store = self._stores[features]
-        key = (settings.model.label_history, settings.train.blend, store.spec.storage)
+        key = (settings.model.label_history, store.spec.storage)
         if key not in self._histories:
             self._histories[key] = history_of(settings, task, self.prepared.labels, self.snapshot, store)
         return replace(self.prepared, features=store, history=self._histories[key], objective=self.objective(settings))
