@@ -45,7 +45,7 @@ def show_metrics(console: Console, info: VersionInfo, split: str) -> None:
 
     measured = info.metrics.get(split, {})
     metrics = headline(TaskKind(info.kind), info.decides, measured)
-    rows = [("graph neural network", *(_cell(measured[metric]) for metric in metrics), "")]
+    rows = [(info.model_words, *(_cell(measured[metric]) for metric in metrics), "")]
     sign = 1 if metrics and is_error(metrics[0]) else -1
     rivals = {name: splits.get(split, {}) for name, splits in info.baselines.items()}
     for name, theirs in sorted(rivals.items(), key=lambda item: _rank(item[1], metrics, sign)):

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from kincast.clock import DAY_US
 from kincast.feature.live import LiveFeatures
-from kincast.feature.store import FeatureStore, TableFeatures
+from kincast.feature.store import FeatureStore
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.model.decode import decode_many, decode_one, names_of_many, names_of_one
-from kincast.model.history import HISTORY_TABLE, HistoryGraph, LabelHistory
+from kincast.model.history import LabelHistory, graph_with
 from kincast.model.summary import AMOUNT_NAMES, FAR_PLACES, FLAG_NAMES, FLAG_PLACES, ROW_NAMES, summarise
 from kincast.model.way import Way, ways_of
 from kincast.progress import Progress, silent
 from kincast.sample.batch import Seeds
 from kincast.sample.edge import EdgeType, edge_types
-from kincast.sample.live import LiveGraph, LiveSampler
+from kincast.sample.live import LiveSampler
 from kincast.sample.loader import in_order
 from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import LinkSampling
@@ -142,13 +142,7 @@ class Aggregator:
         strict: bool = False,
     ) -> None:
         base = snapshot.base if isinstance(snapshot, LiveSnapshot) else snapshot
-        self._graph: Snapshot | HistoryGraph = base
-        self._view: LiveGraph | None = snapshot if isinstance(snapshot, LiveSnapshot) else None
-        self._tables: dict[str, TableFeatures] = dict(features.tables)
-        if history is not None:
-            graph = self._graph = history.graph(base)
-            self._tables[HISTORY_TABLE] = history.features
-            self._view = history.live(snapshot, graph) if isinstance(snapshot, LiveSnapshot) else None
+        self._graph, self._view, self._tables = graph_with(snapshot, features.tables, history)
         self._strict = strict
         self._edges = {edge.name: edge for edge in edge_types(self._graph.schema)}
         self._samplers: dict[tuple[str, int], Sampler] = {}
@@ -174,14 +168,20 @@ class Aggregator:
             num_threads: that work beside each other.
             progress: told after each part.
         """
-        values = np.empty((len(seeds), len(self.names)), np.float32)
+        values, done = np.empty((len(seeds), len(self.names)), np.float32), 0
+        for part in self.parts(seeds, num_threads, progress):
+            values[done : done + len(part)] = part
+            done += len(part)
+        return Aggregates(self.names, values, self.categorical)
+
+    def parts(self, seeds: Seeds, num_threads: int = 1, progress: Progress = silent) -> Iterator[Floats]:
+        """Their values, some rows at a time: those of all rows of a large table would not fit into memory."""
         starts = range(0, len(seeds), CHUNK)
         threads = num_threads if len(starts) > 1 else 0
         parts = in_order(starts, lambda start: self._part(seeds.take(slice(start, start + CHUNK))), threads, threads)
         for start, part in zip(starts, parts, strict=True):
-            values[start : start + CHUNK] = part
+            yield part
             progress("aggregate linked rows", min(start + CHUNK, len(seeds)), len(seeds))
-        return Aggregates(self.names, values, self.categorical)
 
     def _part(self, seeds: Seeds) -> Floats:
         found = [part for way in self._ways for part in self._of_way(way, seeds)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kincast.model.inputs import EdgeInputs, Inputs
-from kincast.model.layer import first_of_each
+from kincast.model.layer import cut_lists
 from kincast.model.reduce import segment_sum_max
 from kincast.project import ModelSettings
 from kincast.sample.edge import EdgeType
@@ -85,9 +85,8 @@ class Convolution(nn.Module):
             index, name = self.edge_index[edge.edge.name], edge.edge.table
             rows, offsets = edge.neighbours(hidden[edge.edge.other]), edge.offsets
             most = int(self.fanouts[index, self.num_layers - number - 1])
-            if most >= 0 and int(offsets.diff().max()) > most:
-                kept, offsets = first_of_each(offsets, most)
-                rows = rows[kept]
+            kept, offsets = cut_lists(offsets, most)
+            rows = rows if kept is None else rows[kept]
             total, _ = segment_sum_max(rows, offsets)
             if name != edge.edge.other:
                 total = self.across[number][f"{index}"](total)  # type: ignore[index]

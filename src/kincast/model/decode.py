@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from kincast.clock import DAY_US
 from kincast.feature.convert import NO_INSTANT
 from kincast.feature.spec import FIRST_CODE, MISSING_CODE, Numeric, TableSpec
-from kincast.feature.store import RowFeatures, TableFeatures
+from kincast.feature.store import TableFeatures
+from kincast.model.inputs import as_float32
 
 FREQUENT = 4
 """Categories of a column that get a number of their own: 1 where the row has it."""
@@ -45,7 +46,7 @@ def names_of_many(spec: TableSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def decode_many(features: TableFeatures, rows: NDArray[np.int64]) -> Decoded:
     """The amounts and then the flags of rows [n], as ``names_of_many`` names them."""
     spec, found = features.spec, features.gather(rows)
-    numbers = _as_float32(features, found)
+    numbers = as_float32(features, found).numpy()
     amounts = [_decoded(numbers, place, part) for _, place, part in _amounts(spec)][:MAX_NUMBERS]
     flags = [
         found.codes[:, column] == FIRST_CODE + place
@@ -68,7 +69,7 @@ def names_of_one(spec: TableSpec) -> tuple[tuple[str, ...], int]:
 def decode_one(features: TableFeatures, rows: NDArray[np.int64], as_of_us: NDArray[np.int64]) -> Floats:
     """float32 [n, columns] of single rows [n], as ``names_of_one`` names them; instants as days before ``as_of_us``."""
     spec, found = features.spec, features.gather(rows)
-    numbers = _as_float32(features, found)
+    numbers = as_float32(features, found).numpy()
     columns = [_decoded(numbers, place, part) for _, place, part in _amounts(spec)]
     start = sum(part.width for part in spec.numeric)
     for _, width, read in _plain(spec):
@@ -121,8 +122,3 @@ def _columns(columns: Sequence[NDArray[Any]], num_rows: int) -> Floats:
     if not columns:
         return np.zeros((num_rows, 0), np.float32)
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _as_float32(features: TableFeatures, found: RowFeatures) -> Floats:
-    numbers = found.numbers.astype(np.float32)
-    return numbers if features.scales is None else numbers * features.scales

@@ -32,6 +32,7 @@ from kincast.query.anchors import MAX_ANCHORS, time_range
 from kincast.query.labels import Labels, labels_at
 from kincast.query.task import Task, TaskKind
 from kincast.sample.edge import edge_types
+from kincast.sample.live import LiveGraph
 from kincast.schema import Column, Link, RowTime, Schema, SemanticType, Table
 
 HISTORY_TABLE = "label history"
@@ -189,6 +190,28 @@ class HistoryGraph:
         if table != HISTORY_TABLE:
             return self.snapshot.columns(table, names)
         return self.history.columns(self.snapshot, names)
+
+
+def graph_with(
+    snapshot: Snapshot | LiveSnapshot, tables: Mapping[str, TableFeatures], history: LabelHistory | None
+) -> tuple[Snapshot | HistoryGraph, LiveGraph | None, dict[str, TableFeatures]]:
+    """What neighbours are sampled from, with past labels where they are read.
+
+    Args:
+        snapshot: the rows.
+        tables: encoded features of each table.
+        history: labels that are read as facts; None without.
+
+    Returns:
+        the graph of the snapshot, or of the one below live rows; the live view, None without; and the features.
+    """
+    live = snapshot if isinstance(snapshot, LiveSnapshot) else None
+    base = snapshot.base if isinstance(snapshot, LiveSnapshot) else snapshot
+    if history is None:
+        return base, live, dict(tables)
+    graph = history.graph(base)
+    view = None if live is None else history.live(live, graph)
+    return graph, view, {**tables, HISTORY_TABLE: history.features}
 
 
 def fit_history(task: Task, labels: Labels, step: Span | None, most: int) -> HistorySpec | None:

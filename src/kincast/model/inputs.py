@@ -175,16 +175,17 @@ def _table_inputs(features: TableFeatures, rows: NDArray[np.int64], as_of_us: ND
     known = ages[:, 1 - int(spec.calendar) :]  # the columns that there are instants for
     known[:] = (as_of_us[:, None] - np.where(missing, 0, found.instants_us)) / DAY_US
     known[missing] = np.nan
-    numeric = _as_float32(features, found)
+    numeric = as_float32(features, found)
     return TableInputs(numeric=numeric, codes=torch.from_numpy(found.codes), ages=torch.from_numpy(ages))
 
 
 def gathered_numbers(features: TableFeatures, rows: NDArray[np.int64]) -> Tensor:
     """The numbers of rows [n] as a model reads them: float32 [n, numeric_width]."""
-    return _as_float32(features, features.gather(rows))
+    return as_float32(features, features.gather(rows))
 
 
-def _as_float32(features: TableFeatures, found: RowFeatures) -> Tensor:
+def as_float32(features: TableFeatures, found: RowFeatures) -> Tensor:
+    """The numbers that were gathered, [n, numeric_width], in the scale that models read."""
     # float32 stays where it was gathered to; other types are converted faster by torch than by NumPy.
     numbers = torch.from_numpy(found.numbers).to(torch.float32)
     return numbers if features.scales is None else numbers.mul_(torch.from_numpy(features.scales))

@@ -96,12 +96,12 @@ class MessageLayer(nn.Module):
                 _add(heard, edge, send(hidden[edge.edge.other], edge))
                 continue
             rows = edge.neighbours(hidden[edge.edge.other])
-            index, offsets = _cut(edge.offsets, most)
+            index, offsets = cut_lists(edge.offsets, most)
             rows = rows if index is None else spread(rows, index)
             _add(heard, edge, send(_own(hidden, edge), rows, offsets, edge.num_visible))
         for crossing in crossings:
             edge, rows, sides = crossing.edge, crossing.rows, crossing.sides
-            index, offsets = _cut(edge.offsets, crossing.most)
+            index, offsets = cut_lists(edge.offsets, crossing.most)
             if index is not None:
                 rows, sides = rows[index], tuple(side if side is None else side[index] for side in sides)
             route = self.routes[self.links[edge.edge.name]]
@@ -137,7 +137,7 @@ def _first(rows: Tensor, num: int) -> Tensor:
     return rows if num == len(rows) else rows[:num]
 
 
-def _cut(offsets: Tensor, most: int) -> tuple[Tensor | None, Tensor]:
+def cut_lists(offsets: Tensor, most: int) -> tuple[Tensor | None, Tensor]:
     """The neighbours that are read, None for all, and their offsets."""
     if most >= 0 and int(offsets.diff().max()) > most:
         return first_of_each(offsets, most)

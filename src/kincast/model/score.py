@@ -15,7 +15,7 @@ from kincast.feature.store import FeatureStore
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.model.conform import Spread
-from kincast.model.history import HISTORY_TABLE, HistoryGraph, LabelHistory
+from kincast.model.history import HistoryGraph, LabelHistory, graph_with
 from kincast.model.inputs import Inputs, make_inputs
 from kincast.model.item import Items
 from kincast.model.joint import JointObjective
@@ -28,7 +28,7 @@ from kincast.progress import Progress, silent
 from kincast.project import ModelSettings
 from kincast.query.past import PastValues
 from kincast.sample.batch import Batch, Seeds
-from kincast.sample.live import LiveGraph, LiveSampler
+from kincast.sample.live import LiveSampler
 from kincast.sample.loader import in_order
 from kincast.sample.sampler import Sampler
 from kincast.sample.shared import SharedBatch, SharedSampler
@@ -81,17 +81,12 @@ class InputLoader:
         self.snapshot, self.features, self.settings, self.seed = snapshot, features, settings, seed
         self.num_threads = num_threads or max(1, min(4, (os.cpu_count() or 2) - 1))
         most = settings.max_rows_per_seed
-        base = snapshot.base if isinstance(snapshot, LiveSnapshot) else snapshot
-        self._tables = dict(features.tables)
-        self.graph: Snapshot | HistoryGraph | ThroughGraph = base
-        view: LiveGraph | None = snapshot if isinstance(snapshot, LiveSnapshot) else None
-        if history is not None:
-            settings = history.spec.settings(settings, base.schema, history.entity)
-            graph = self.graph = history.graph(base)
-            self._tables[HISTORY_TABLE] = history.features
-            view = history.live(snapshot, graph) if isinstance(snapshot, LiveSnapshot) else None
+        graph, view, self._tables = graph_with(snapshot, features.tables, history)
+        if isinstance(graph, HistoryGraph) and history is not None:
+            settings = history.spec.settings(settings, graph.snapshot.schema, history.entity)
+        self.graph: Snapshot | HistoryGraph | ThroughGraph = graph
         if settings.through:
-            self.graph = through_graph(self.graph, settings.through)
+            self.graph = through_graph(graph, settings.through)
         sampler = Sampler(self.graph, *plan_of(settings), seed, strict, keyed_by="row", max_rows_per_seed=most)
         self._fixed: Sampler | SharedSampler = sampler if view is None else LiveSampler(view, sampler)
         if settings.neighbourhood == "shared":

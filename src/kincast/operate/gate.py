@@ -9,13 +9,13 @@ from pathlib import Path
 from kincast.errors import VersionError
 from kincast.query.task import TaskKind
 from kincast.registry.registry import Registry
-from kincast.registry.version import Interval, Version, VersionInfo, load_version
+from kincast.registry.version import NETWORK_ALONE, Interval, Version, VersionInfo, load_version
 from kincast.report import Check, Report, Verdict
 from kincast.train.metric import is_better, is_error, main_metric
 
 SPLIT = "validation"
-LEARNED_BASELINE = "LightGBM"
-"""The baseline that is itself a trained model: losing to it warns, losing to any other fails."""
+LEARNED = ("lightgbm", NETWORK_ALONE)
+"""Baselines that are trained models themselves: losing to one warns, losing to any other fails."""
 
 
 def gate(candidate: VersionInfo, champion: VersionInfo | None, *, metric: str | None = None) -> Report:
@@ -32,7 +32,7 @@ def gate(candidate: VersionInfo, champion: VersionInfo | None, *, metric: str | 
 
     Returns:
         a report that fails when the candidate is not better than the best heuristic, is worse than the champion
-        beyond noise, or answers another question; it warns when LightGBM is better.
+        beyond noise, or answers another question; it warns when LightGBM, or the network alone, is better.
     """
     chosen = (metric,) if metric else candidate.decides or (main_metric(TaskKind(candidate.kind)),)
     checks = [check for name in chosen for check in _by(name, candidate)]
@@ -54,7 +54,7 @@ def _by(metric: str, candidate: VersionInfo) -> Iterator[Check]:
         yield Check("gate.measured", SPLIT, Verdict.FAIL, message)
         return
     yield _heuristics(candidate, own, metric)
-    yield from _lightgbm(candidate, own, metric)
+    yield from _learned(candidate, own, metric)
 
 
 def promote(registry: Registry, root: Path, version: Version, *, metric: str | None = None) -> Report:
@@ -89,7 +89,7 @@ def promote(registry: Registry, root: Path, version: Version, *, metric: str | N
 
 
 def _heuristics(candidate: VersionInfo, own: Interval, metric: str) -> Check:
-    heuristics = [(n, i) for n, i in _baselines(candidate, metric) if n.casefold() != LEARNED_BASELINE.casefold()]
+    heuristics = [(n, i) for n, i in _baselines(candidate, metric) if n.casefold() not in LEARNED]
     where = f"{SPLIT}.{metric}"
     if not heuristics:
         message = "no heuristic was measured, so nothing shows that the model has learned anything"
@@ -104,17 +104,18 @@ def _heuristics(candidate: VersionInfo, own: Interval, metric: str) -> Check:
     return Check("gate.heuristics", where, Verdict.OK, f"better: {shown}", own.value, best.value)
 
 
-def _lightgbm(candidate: VersionInfo, own: Interval, metric: str) -> Iterator[Check]:
+def _learned(candidate: VersionInfo, own: Interval, metric: str) -> Iterator[Check]:
     for name, found in _baselines(candidate, metric):
-        if name.casefold() == LEARNED_BASELINE.casefold():
+        if name.casefold() in LEARNED:
+            check = "gate.lightgbm" if name.casefold() == LEARNED[0] else "gate.network"
             noise = "beyond noise" if _margin_is_beyond_noise(candidate, name, metric) else "within noise"
             where, shown = f"{SPLIT}.{metric}", f"model {own}, {name} {found}"
             if is_better(metric, found.value, own.value):
                 message = f"{name} is better, {noise}: {shown}"
-                yield Check("gate.lightgbm", where, Verdict.WARN, message, own.value, found.value)
+                yield Check(check, where, Verdict.WARN, message, own.value, found.value)
             else:
                 message = f"the model is at least as good, {noise}: {shown}"
-                yield Check("gate.lightgbm", where, Verdict.OK, message, own.value, found.value)
+                yield Check(check, where, Verdict.OK, message, own.value, found.value)
 
 
 def _same_task(candidate: VersionInfo, champion: VersionInfo) -> Iterator[Check]:

@@ -88,7 +88,7 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
         self.loader = InputLoader(snapshot, features, model, seed, strict=strict, past=past, items=items)
         self.features = features
         self.blend = None if version.features["blend"] is None else Blend.from_dict(version.features["blend"])
-        self._trees = Trees(self.task.kind, tuple(version.features["trees"]))
+        self._trees = None if self.blend is None else Trees(self.task.kind, tuple(version.features["trees"]))
         self._known: LabelHistory | None = None
         self._aggregator = self._new_aggregator(snapshot, features)
         self.certainty = Certainty.from_dict(version.features["certainty"])
@@ -253,9 +253,10 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
         loader, aggregator = self._know(int(seeds.visible.max(initial=0)))
         with torch.inference_mode():
             scores, spreads, embeddings = loader.answer(self.network, self.objective, seeds, progress)
-        if self.blend is not None and aggregator is not None and isinstance(scores, np.ndarray):
-            trees = self._trees.score(aggregator.of(seeds, loader.num_threads, progress).values)
-            scores = self.blend.scores(self.task.kind, scores, trees)
+        if self.blend is not None and self._trees is not None and aggregator is not None:
+            assert isinstance(scores, np.ndarray)
+            trees = [self._trees.score(part) for part in aggregator.parts(seeds, loader.num_threads, progress)]
+            scores = self.blend.scores(self.task.kind, scores, np.concatenate([scores[:0], *trees]))
         return scores, spreads, embeddings
 
     def score_rows(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,8 @@ from kincast.errors import KincastError, VersionError
 from kincast.schema import Schema
 
 FORMAT = 1
+NETWORK_ALONE = "graph network alone"
+"""Among the baselines of a blend: the network in it."""
 MANIFEST_FILE = "manifest.json"
 INFO_FILE = "version.json"
 SCHEMA_FILE = "schema.json"
@@ -127,6 +129,11 @@ class VersionInfo:
     search: dict[str, Any] = field(default_factory=dict)
     id: str = ""
 
+    @property
+    def model_words(self) -> str:
+        """What it is, in words."""
+        return model_words(self.baselines)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; an unmeasured (NaN) number is null. ``VersionInfo.from_dict`` reads them back."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -181,6 +188,11 @@ class Version:
             return dict(safetensors.numpy.load_file(path))
         except (OSError, safetensors.SafetensorError) as error:
             raise VersionError(f"the weights cannot be read: {error}", where=str(path)) from None
+
+
+def model_words(baselines: Collection[str]) -> str:
+    """What a model is, in words, from the names of its baselines."""
+    return "blend of network and trees" if NETWORK_ALONE in baselines else "graph neural network"
 
 
 def save_version(

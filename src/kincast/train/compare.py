@@ -18,11 +18,11 @@ from kincast.model.score import Scored, Spreads
 from kincast.progress import Progress, silent
 from kincast.project import TaskSettings
 from kincast.query.labels import Labels
-from kincast.registry.version import Cohort, Metrics
+from kincast.registry.version import NETWORK_ALONE, Cohort, Metrics
 from kincast.train.boost import fit_trees, fit_weights, refit_trees
 from kincast.train.certain import FITTED, Certain, take_scores
 from kincast.train.cohort import cohorts_of
-from kincast.train.contender import LIGHTGBM, NETWORK, Contenders, Field, contenders
+from kincast.train.contender import LIGHTGBM, Contenders, Field, contenders
 from kincast.train.judge import Judge
 from kincast.train.popular import link_heuristics
 from kincast.train.prepare import Prepared, examples, lists_of, new_aggregator, new_loader
@@ -68,10 +68,14 @@ def compare(
     labels = prepared.labels
     entities = _entities(snapshot, labels)
     own: dict[int, tuple[Scored, Spreads]] = {}
+    rules: dict[int, Contenders] = {}
     for split in SPLITS:
         loader, seeds = new_loader(snapshot, prepared, settings, split), examples(labels.of(split)).seeds
         scores, spreads, _ = loader.answer(networks[split - 1], prepared.objective, seeds, progress)
         own[split] = scores, spreads
+        if loader.items is not None:  # the baselines of links are rules
+            found_rules = link_heuristics(loader.items, loader.items.length_us)
+            rules[split] = {name: rule(seeds) for name, rule in found_rules.items()}
     rivals, trees = _rivals(snapshot, prepared, settings, entities, progress)
     blend = None
     if trees is not None and settings.train.blend:
@@ -80,11 +84,9 @@ def compare(
     certain, cohorts = Certain(prepared, settings), []
     for split, split_name in SPLITS.items():
         chosen, (raw, spreads) = labels.split == split, own[split]
-        theirs = {name: take_scores(scores, chosen) for name, scores in rivals.items()}
-        if labels.kind in LINKS:
-            theirs = _rules(snapshot, prepared, settings, split)
+        theirs = rules.get(split) or {name: take_scores(scores, chosen) for name, scores in rivals.items()}
         if blend is not None:
-            theirs = {NETWORK: raw, **theirs}
+            theirs = {NETWORK_ALONE: raw, **theirs}
             raw = blend.scores(labels.kind, _array(raw), _array(theirs[LIGHTGBM]))
         rows, target = entities[chosen], target_of_split(prepared, split)
         if split == FITTED:
@@ -124,8 +126,8 @@ def _rivals(
 ) -> tuple[Contenders, Trees | None]:
     """Scores of the baselines for all labels, and the trees among them where trees can be blended.
 
-    The trees that are given, and that score the test rows, have learnt from the validation labels too; those that the
-    blend is fitted with have not.
+    Trees that are blended are given, and score the test rows, as they are after learning from the validation labels
+    too; those that the blend is fitted with have not.
     """
     labels, seed = prepared.labels, settings.train.seed
     if labels.kind in LINKS:
@@ -139,20 +141,12 @@ def _rivals(
     rivals = contenders(
         Field(prepared.task, whole, snapshot, seeds, aggregates, trees, seed, settings.strict), prepared.parts
     )
-    if trees is not None:
+    if trees is not None and settings.train.blend:
         trees = refit_trees(trees, whole, aggregates, seed=seed)
         test = (labels.split == 2).reshape(-1, *[1] * (_array(rivals[LIGHTGBM]).ndim - 1))
         rivals[LIGHTGBM] = np.where(test, trees.score(aggregates.values), _array(rivals[LIGHTGBM]))
     progress("train LightGBM", 1, 1)
     return rivals, trees
-
-
-def _rules(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings, split: int) -> Contenders:
-    """Scores of the baselines of links, which are rules."""
-    loader = new_loader(snapshot, prepared, settings, split)
-    assert loader.items is not None
-    rules = link_heuristics(loader.items, loader.items.length_us)
-    return {name: rule(examples(prepared.labels.of(split)).seeds) for name, rule in rules.items()}
 
 
 def _fit_blend(prepared: Prepared, network: Scored, trees: Scored) -> Blend | None:

@@ -26,7 +26,6 @@ from kincast.train.history import label_history, list_history
 MAX_BOOSTED_LABELS = 30
 """Labels that LightGBM learns, the most frequent; the others keep their shares."""
 LIGHTGBM = "LightGBM"
-NETWORK = "graph network alone"
 Floats = NDArray[np.float64]
 Contenders = dict[str, Scored]
 JOINT_NAMES = {"global mean": "constant", "global shares": "constant", "global median": "median"}

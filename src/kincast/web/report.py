@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kincast.clock import format_instant
 from kincast.query.highlight import highlight
 from kincast.query.task import TaskKind
+from kincast.registry.version import model_words
 from kincast.report import Verdict
 from kincast.schema import Schema
 from kincast.train.metric import headline, is_error
@@ -232,15 +233,14 @@ def _winner(marks: Sequence[Mark], metric: str, margins: Mapping[str, tuple[floa
     lower = is_error(metric)
     ahead = ours.value < best.value if lower else ours.value > best.value
     difference, low, high = margins.get(best.name, (math.nan, math.nan, math.nan))
+    words = model_words([mark.name for mark in rivals])
     name = METRIC_NAMES.get(metric, metric)
     mine, theirs = number(ours.value), number(best.value)
     shown = f"The difference on the very same rows is {number(difference)}, between {number(low)} and {number(high)}"
     chance = f"{shown}." if low > 0 or high < 0 else f"{shown}, so the order may be chance."
     if ahead:
-        return (
-            f"The graph neural network leads with {name} {mine}; the best baseline, {best.name}, has {theirs}. {chance}"
-        )
-    return f"The baseline {best.name} leads with {name} {theirs}; the graph neural network has {mine}. {chance}"
+        return f"The {words} leads with {name} {mine}; the best baseline, {best.name}, has {theirs}. {chance}"
+    return f"The baseline {best.name} leads with {name} {theirs}; the {words} has {mine}. {chance}"
 
 
 def _quoted(value: Any) -> tuple[float, float, float]:
