@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kincast.ahead import in_order
 from kincast.feature import convert
 from kincast.feature.record import file_header, record_type, stored
 from kincast.feature.spec import SUMMARY, TableSpec
@@ -16,6 +17,7 @@ from kincast.feature.text import text_inputs
 from kincast.graph.snapshot import BATCH_ROWS, Snapshot
 from kincast.project import FeatureStorage
 
+NUM_THREADS = 2  # that encode, while this one reads and writes
 BATCH_BYTES = 32 << 20
 """What the numbers of a batch of rows may take before they are stored."""
 
@@ -25,14 +27,16 @@ def write_records(snapshot: Snapshot, spec: TableSpec, storage: FeatureStorage, 
     record = record_type(spec, storage)
     num_rows = snapshot.tables[spec.table].num_rows
     time_us = snapshot.tables[spec.table].time_us
+
+    def encode(batch: tuple[int, pa.Table]) -> NDArray[np.void]:
+        start, rows = batch
+        own_us = None if time_us is None else time_us[start : start + rows.num_rows]
+        return encode_rows(rows, spec, own_us, storage)
+
     with path.open("wb") as file:
         file.write(file_header(record, num_rows))
-        start = 0
-        for rows in _batches(snapshot, spec):
-            stop = start + rows.num_rows
-            own_us = None if time_us is None else time_us[start:stop]
-            file.write(encode_rows(rows, spec, own_us, storage).data)
-            start = stop
+        for records in in_order(_placed(_batches(snapshot, spec)), encode, NUM_THREADS, NUM_THREADS):
+            file.write(records.data)
 
 
 def encode_rows(
@@ -77,6 +81,14 @@ def _numbers(rows: pa.Table, spec: TableSpec, time_us: NDArray[np.int64] | None)
             yield convert.scaled(figures.T[place], figure)
     if spec.calendar and time_us is not None:
         yield convert.calendar(time_us)
+
+
+def _placed(batches: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+    """Each batch with the number of its first row."""
+    start = 0
+    for rows in batches:
+        yield start, rows
+        start += rows.num_rows
 
 
 def _batches(snapshot: Snapshot, spec: TableSpec) -> Iterator[pa.Table]:

@@ -45,7 +45,8 @@ class Moments:
         some = np.maximum(count, 1.0)
         mean = np.where(known, values, 0.0).sum(axis=0) / some
         deviations = np.where(known, values - mean, 0.0)
-        square, cube = (deviations**2).sum(axis=0), (deviations**3).sum(axis=0)
+        squares = deviations * deviations
+        square, cube = squares.sum(axis=0), (squares * deviations).sum(axis=0)  # ** takes ten times as long
         total = np.maximum(self.count + count, 1.0)
         step = np.where(count > 0, mean - self.mean, 0.0)
         self.cube += cube + step**3 * self.count * count * (self.count - count) / total**2

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kincast.ahead import in_order
 from kincast.clock import DAY_US
 from kincast.feature.live import LiveFeatures
 from kincast.feature.store import FeatureStore
@@ -27,7 +28,6 @@ from kincast.progress import Progress, silent
 from kincast.sample.batch import Seeds
 from kincast.sample.edge import EdgeType, edge_types
 from kincast.sample.live import LiveSampler
-from kincast.sample.loader import in_order
 from kincast.sample.sampler import Sampler
 from kincast.sample.strategy import LinkSampling
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kincast.ahead import in_order
 from kincast.errors import ProjectError
 from kincast.feature.live import LiveFeatures
 from kincast.feature.store import FeatureStore
@@ -29,7 +30,6 @@ from kincast.project import ModelSettings
 from kincast.query.past import PastValues
 from kincast.sample.batch import Batch, Seeds
 from kincast.sample.live import LiveSampler
-from kincast.sample.loader import in_order
 from kincast.sample.sampler import Sampler
 from kincast.sample.shared import SharedBatch, SharedSampler
 from kincast.sample.strategy import plan_of

@@ -10,9 +10,9 @@ import torch
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.loader import NodeLoader
 
+from kincast.ahead import in_order
 from kincast.errors import DataError, ProjectError
 from kincast.pyg.sampler import NeighborSampler
-from kincast.sample.loader import in_order
 
 _IGNORED = ("persistent_workers",)
 _PASSED = ("batch_size", "shuffle", "drop_last", "sampler", "batch_sampler", "generator", "pin_memory")

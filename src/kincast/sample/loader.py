@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from kincast.ahead import in_order
 from kincast.errors import ProjectError
 from kincast.sample.batch import Int64s, Seeds
 
-S = TypeVar("S")
 T = TypeVar("T")
 B = TypeVar("B", covariant=True)
 
@@ -22,31 +20,6 @@ class Drawing(Protocol[B]):
 
     def sample(self, seeds: Seeds) -> B:
         """The neighbourhoods of the seeds."""
-
-
-def in_order(items: Iterable[S], make: Callable[[S], T], num_threads: int, ahead: int) -> Iterator[T]:
-    """What is made of each item, in their order, made ahead by threads that end with the iteration.
-
-    Args:
-        items: taken one by one, in the calling thread.
-        make: called in a thread; what it raises is raised when the item's turn comes.
-        num_threads: items in the making at once; 0 makes each when it is asked for.
-        ahead: items made or in the making at most, beyond the one asked for.
-    """
-    if num_threads == 0:
-        yield from map(make, items)
-        return
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="kincast-loader")
-    waiting: deque[Future[T]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(make, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Loader(Generic[T]):

@@ -9,7 +9,6 @@ from typing import Any
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from kincast.model.aggregate import Aggregates
 from kincast.model.boost import LEAST, Trees, blended, log_odds
@@ -135,6 +134,8 @@ def _settings_of(labels: Labels) -> dict[str, Any]:
 
 def _scaled(kind: TaskKind, target: Floats, network: Floats, trees: Floats, share: float) -> Floats:
     """The weights and the shift of a share of the network, of the scale that suits them."""
+    from scipy.optimize import minimize  # which takes long to import
+
     mixed, centre = np.array([share, 1 - share]), 0.0
     if kind is TaskKind.REGRESSION:
         return np.array([*mixed, 0.0])
@@ -155,7 +156,7 @@ def _scaled(kind: TaskKind, target: Floats, network: Floats, trees: Floats, shar
         return float(-np.log(np.maximum(scores, LEAST)).mean())
 
     bounds = [(0.01, 5.0), (-10.0, 10.0) if kind is TaskKind.BINARY else (0.0, 0.0)]
-    return weights(optimize.minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=bounds).x)
+    return weights(minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=bounds).x)
 
 
 def _boosted(

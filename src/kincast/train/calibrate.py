@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, log_softmax, softmax
 
 from kincast.errors import ProjectError
@@ -209,6 +208,8 @@ def _scaled(logits: Floats, target: Floats) -> tuple[float, tuple[float, ...]]:
         return float(mean + 0.5 * (held * point[1:]).sum()), gradient
 
     bounds = [(-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE), *[(None, None)] * classes]
+    from scipy.optimize import minimize  # which takes long to import
+
     found = minimize(loss, np.zeros(1 + classes), jac=True, method="L-BFGS-B", bounds=bounds).x
     return float(np.exp(found[0])), tuple(float(bias) for bias in found[1:])
 
@@ -229,6 +230,8 @@ def _fit_isotonic(kind: TaskKind, target: Floats, scores: Floats) -> Calibration
 def _knots(target: Floats, scores: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Both ends of every flat piece; never quite 0 or 1, since n rows cannot tell."""
     at, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    from scipy.optimize import isotonic_regression  # which takes long to import
+
     risen = isotonic_regression(np.bincount(place, target) / count, weights=count)
     shares = np.clip(risen.x, 1 / (len(target) + 2), 1 - 1 / (len(target) + 2))
     ends = np.unique(np.concatenate([risen.blocks[:-1], risen.blocks[1:] - 1]))

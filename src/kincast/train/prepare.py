@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,7 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
         ProjectError: a setting does not suit the kind of task.
         DataError: the rows do not give labels to learn from.
     """
+    Thread(target=import_module, args=("torch._dynamo",), daemon=True).start()  # optimisers import it, for a second
     _, settings = project.task(name)
     task = compile_task(settings.query, snapshot.schema, project.targets)
     check_settings(task, settings)
