@@ -30,7 +30,7 @@ def test_the_main_job(kincast: Kincast, home: Path) -> None:
     assert "SELECT" in explained
     assert "snapshot" in _ok(kincast, "build")
     trained = _ok(kincast, "train", "churn")
-    assert "network and trees" in trained
+    assert "network, trees and linear model" in trained
     compared = _ok(kincast, "evaluate", "churn")
     for rival in ("LightGBM", "last value", "entity mean", "global mean"):
         assert rival in compared

@@ -1,4 +1,4 @@
-"""The baseline to beat is a fair one, and a blend weighs it by what it is worth."""
+"""The baseline to beat is a fair one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from kincast.model.aggregate import Aggregates
-from kincast.model.boost import Trees, blended
+from kincast.model.boost import Trees
 from kincast.query.labels import Labels
 from kincast.query.task import TaskKind
 from kincast.train import boost
-from kincast.train.judge import Judge
-from kincast.train.metric import metrics_of
 
 RANDOM = np.random.default_rng(0)
 
@@ -45,20 +43,3 @@ def test_one_training_row_is_enough_for_a_baseline() -> None:
     trees = boost.fit_trees(labels, Aggregates(("a",), values, ()), seed=0)
     assert trees.score(values).tolist() == [1.0, 1.0, 1.0]
     np.testing.assert_array_equal(Trees(trees.kind, trees.texts).score(values), trees.score(values))
-
-
-@pytest.mark.parametrize("kind", [TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.REGRESSION])
-def test_what_knows_more_weighs_more(kind: TaskKind) -> None:
-    truth = RANDOM.random(2_000)
-    if kind is TaskKind.REGRESSION:
-        target, good, bad = truth, truth + RANDOM.normal(0, 0.05, 2_000), RANDOM.random(2_000)
-    else:
-        target = (RANDOM.random(2_000) < truth).astype(np.float64)
-        good, bad = truth, RANDOM.uniform(0.3, 0.7, 2_000)
-        if kind is TaskKind.MULTICLASS:
-            good, bad = np.column_stack([1 - good, good]), np.column_stack([1 - bad, bad])
-    weights = boost.fit_weights(kind, target, bad, good, Judge(kind, metrics_of(kind, classes=("no", "yes"))))
-    assert weights[0] < 0.3 * weights[1]
-    mixed = blended(kind, weights, bad, good)
-    assert mixed.shape == good.shape
-    assert np.abs(mixed - good).mean() < 0.05

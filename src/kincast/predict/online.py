@@ -21,7 +21,7 @@ from kincast.feature.store import FeatureStore, Readahead, open_features
 from kincast.graph.live import LiveSnapshot
 from kincast.graph.snapshot import Snapshot
 from kincast.model.aggregate import Aggregator
-from kincast.model.boost import Blend, Trees
+from kincast.model.blend import Blend
 from kincast.model.build import build_network, items_of, past_of
 from kincast.model.certainty import Bounds, Certainty, checked_coverage
 from kincast.model.history import HistorySpec, LabelHistory, make_history
@@ -87,8 +87,8 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
         past = past_of(self.task, snapshot, model, strict)
         self.loader = InputLoader(snapshot, features, model, seed, strict=strict, past=past, items=items)
         self.features = features
-        self.blend = None if version.features["blend"] is None else Blend.from_dict(version.features["blend"])
-        self._trees = None if self.blend is None else Trees(self.task.kind, tuple(version.features["trees"]))
+        blend = version.features["blend"]
+        self.blend = None if blend is None else Blend.from_dict(self.task.kind, blend)
         self._known: LabelHistory | None = None
         self._aggregator = self._new_aggregator(snapshot, features)
         self.certainty = Certainty.from_dict(version.features["certainty"])
@@ -253,10 +253,13 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
         loader, aggregator = self._know(int(seeds.visible.max(initial=0)))
         with torch.inference_mode():
             scores, spreads, embeddings = loader.answer(self.network, self.objective, seeds, progress)
-        if self.blend is not None and self._trees is not None and aggregator is not None:
+        if self.blend is not None and aggregator is not None:
             assert isinstance(scores, np.ndarray)
-            trees = [self._trees.score(part) for part in aggregator.parts(seeds, loader.num_threads, progress)]
-            scores = self.blend.scores(self.task.kind, scores, np.concatenate([scores[:0], *trees]))
+            parts, done = [scores[:0]], 0
+            for values in aggregator.parts(seeds, loader.num_threads, progress):
+                parts.append(self.blend.scores(scores[done : done + len(values)], values))
+                done += len(values)
+            scores = np.concatenate(parts)
         return scores, spreads, embeddings
 
     def score_rows(
@@ -336,7 +339,7 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
     def _new_aggregator(
         self, snapshot: Snapshot | LiveSnapshot, features: FeatureStore | LiveFeatures
     ) -> Aggregator | None:
-        """What the trees of a blend read."""
+        """What makes the aggregates that a blend reads."""
         if self.blend is None:
             return None
         return Aggregator(snapshot, features, self.blend.aggregates, self._known, strict=self.loader.strict)

@@ -192,7 +192,7 @@ class Version:
 
 def model_words(baselines: Collection[str]) -> str:
     """What a model is, in words, from the names of its baselines."""
-    return "blend of network and trees" if NETWORK_ALONE in baselines else "graph neural network"
+    return "blend of network, trees and linear model" if NETWORK_ALONE in baselines else "graph neural network"
 
 
 def save_version(

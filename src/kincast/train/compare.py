@@ -1,4 +1,4 @@
-"""Compare: the model of a task, and every baseline, on the very same rows; a network is blended with trees here."""
+"""Compare: the model of a task, and every baseline, on the very same rows; a network is blended with others here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast.graph.snapshot import Snapshot
-from kincast.model.boost import BLENDED, Blend, Trees
+from kincast.model.blend import BLENDED, Blend
 from kincast.model.certainty import Certainty
 from kincast.model.link import LinkNetwork
 from kincast.model.network import Network
@@ -19,10 +19,10 @@ from kincast.progress import Progress, silent
 from kincast.project import TaskSettings
 from kincast.query.labels import Labels
 from kincast.registry.version import NETWORK_ALONE, Cohort, Metrics
-from kincast.train.boost import fit_trees, fit_weights, refit_trees
+from kincast.train.blend import LIGHTGBM, LINEAR, Beside, fit_beside, fit_blend
 from kincast.train.certain import FITTED, Certain, take_scores
 from kincast.train.cohort import cohorts_of
-from kincast.train.contender import LIGHTGBM, Contenders, Field, contenders
+from kincast.train.contender import Contenders, Field, contenders
 from kincast.train.judge import Judge
 from kincast.train.popular import link_heuristics
 from kincast.train.prepare import Prepared, examples, lists_of, new_aggregator, new_loader
@@ -40,8 +40,7 @@ class Comparison:
         margins: name → the model's metrics minus the baseline's, paired.
         certainty: what the model is wrong by.
         cohorts: metrics of groups of rows.
-        blend: how network and trees become one; None where the network stands alone.
-        trees: of the blend.
+        blend: what stands beside the network; None where it stands alone.
     """
 
     metrics: Metrics = field(default_factory=dict)
@@ -50,7 +49,6 @@ class Comparison:
     certainty: Certainty = field(default_factory=Certainty)
     cohorts: tuple[Cohort, ...] = ()
     blend: Blend | None = None
-    trees: Trees | None = None
 
 
 def compare(
@@ -60,7 +58,7 @@ def compare(
     settings: TaskSettings,
     progress: Progress = silent,
 ) -> Comparison:
-    """Blend the network with trees, and measure the model and every baseline, per split, on the very same rows.
+    """Blend the network with models on aggregates, and measure it and all baselines, per split, on the very same rows.
 
     Where the final network learnt from the validation labels too, the one before is judged on these, blended and
     calibrated; ``networks`` are the ones for validation and test.
@@ -76,18 +74,20 @@ def compare(
         if loader.items is not None:  # the baselines of links are rules
             found_rules = link_heuristics(loader.items, loader.items.length_us)
             rules[split] = {name: rule(seeds) for name, rule in found_rules.items()}
-    rivals, trees = _rivals(snapshot, prepared, settings, entities, progress)
+    rivals, beside = _rivals(snapshot, prepared, settings, entities, progress)
     blend = None
-    if trees is not None and settings.train.blend:
-        blend = _fit_blend(prepared, own[FITTED][0], rivals[LIGHTGBM])
-    found = Comparison(blend=blend, trees=None if blend is None else trees)
+    if beside is not None and beside.weighed.any():
+        assert isinstance(prepared.judge, Judge)
+        assert prepared.aggregates is not None
+        blend = fit_blend(labels, _array(own[FITTED][0]), beside, prepared.aggregates, prepared.judge)
+    found = Comparison(blend=blend)
     certain, cohorts = Certain(prepared, settings), []
     for split, split_name in SPLITS.items():
         chosen, (raw, spreads) = labels.split == split, own[split]
         theirs = rules.get(split) or {name: take_scores(scores, chosen) for name, scores in rivals.items()}
         if blend is not None:
             theirs = {NETWORK_ALONE: raw, **theirs}
-            raw = blend.scores(labels.kind, _array(raw), _array(theirs[LIGHTGBM]))
+            raw = blend.of_members([_array(theirs[name]) for name in (NETWORK_ALONE, LIGHTGBM, LINEAR)])
         rows, target = entities[chosen], target_of_split(prepared, split)
         if split == FITTED:
             certain.fit(target, raw, spreads, rows)
@@ -123,42 +123,22 @@ def _rivals(
     settings: TaskSettings,
     entities: NDArray[np.int64],
     progress: Progress,
-) -> tuple[Contenders, Trees | None]:
-    """Scores of the baselines for all labels, and the trees among them where trees can be blended.
-
-    Trees that are blended are given, and score the test rows, as they are after learning from the validation labels
-    too; those that the blend is fitted with have not.
-    """
+) -> tuple[Contenders, Beside | None]:
+    """Scores of the baselines for all labels, and those among them that a network is blended with."""
     labels, seed = prepared.labels, settings.train.seed
     if labels.kind in LINKS:
         return {}, None
     seeds, whole = examples(labels).seeds, replace(labels, rows=entities)
     aggregates = new_aggregator(snapshot, prepared, settings).of(seeds, settings.train.num_threads or 2, progress)
     progress("train LightGBM", 0, 1)
-    trees = None
-    if labels.kind in BLENDED and not prepared.parts:
-        trees = fit_trees(whole, aggregates, seed=seed)
-    rivals = contenders(
-        Field(prepared.task, whole, snapshot, seeds, aggregates, trees, seed, settings.strict), prepared.parts
-    )
-    if trees is not None and settings.train.blend:
-        trees = refit_trees(trees, whole, aggregates, seed=seed)
-        test = (labels.split == 2).reshape(-1, *[1] * (_array(rivals[LIGHTGBM]).ndim - 1))
-        rivals[LIGHTGBM] = np.where(test, trees.score(aggregates.values), _array(rivals[LIGHTGBM]))
+    beside = None
+    if labels.kind in BLENDED and settings.train.blend and isinstance(prepared.judge, Judge):
+        beside = fit_beside(whole, aggregates, prepared.judge, seed=seed)
+    known = {} if beside is None else beside.scores
+    field = Field(prepared.task, whole, snapshot, seeds, aggregates, known, seed, settings.strict)
+    rivals = contenders(field, prepared.parts)
     progress("train LightGBM", 1, 1)
-    return rivals, trees
-
-
-def _fit_blend(prepared: Prepared, network: Scored, trees: Scored) -> Blend | None:
-    """Network and trees as one, with weights that fit the validation period."""
-    labels = prepared.labels
-    held = labels.split == FITTED
-    if not held.any() or prepared.aggregates is None:
-        return None
-    assert isinstance(prepared.judge, Judge)
-    weights = fit_weights(labels.kind, labels.target[held], _array(network), _array(trees)[held], prepared.judge)
-    of_network, of_trees, shift = weights.tolist()
-    return Blend(of_network, of_trees, shift, prepared.aggregates)
+    return rivals, beside
 
 
 def _array(scores: Scored) -> NDArray[np.float64]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from kincast.errors import TrainError
 from kincast.graph.snapshot import Snapshot
 from kincast.model.aggregate import Aggregates
-from kincast.model.boost import Trees
 from kincast.model.build import past_values
 from kincast.model.objective import LINKS, LISTS, many_hot
 from kincast.model.score import Scored
@@ -19,13 +18,13 @@ from kincast.query.labels import Labels
 from kincast.query.several import one_of
 from kincast.query.task import Task, TaskKind
 from kincast.sample.batch import Seeds
+from kincast.train.blend import LIGHTGBM
 from kincast.train.boost import boosted_columns, fit_trees
 from kincast.train.heuristic import HEURISTICS, forecast_heuristics, label_heuristics, season_of
 from kincast.train.history import label_history, list_history
 
 MAX_BOOSTED_LABELS = 30
 """Labels that LightGBM learns, the most frequent; the others keep their shares."""
-LIGHTGBM = "LightGBM"
 Floats = NDArray[np.float64]
 Contenders = dict[str, Scored]
 JOINT_NAMES = {"global mean": "constant", "global shares": "constant", "global median": "median"}
@@ -42,7 +41,7 @@ class Field:
         snapshot: the rows.
         seeds: the labels' rows and instants.
         aggregates: of the seeds.
-        trees: trained on them, for kinds that trees are blended for; else None.
+        known: scores of baselines that are trained already, by name.
         seed: of random draws.
         strict: hide facts at the very instant.
     """
@@ -52,7 +51,7 @@ class Field:
     snapshot: Snapshot
     seeds: Seeds
     aggregates: Aggregates
-    trees: Trees | None
+    known: Mapping[str, Floats]
     seed: int
     strict: bool
 
@@ -72,15 +71,13 @@ def contenders(field: Field, parts: Mapping[str, Labels]) -> Contenders:
         return _of_forecast(field)
     if field.labels.kind in LISTS:
         return _of_labels(field)
-    return _of_one(field.task, field.labels, field.aggregates, field.trees, field.seed)
+    return _of_one(field.task, field.labels, field.aggregates, field.known, field.seed)
 
 
-def _of_one(task: Task, labels: Labels, aggregates: Aggregates, trees: Trees | None, seed: int) -> Contenders:
+def _of_one(task: Task, labels: Labels, aggregates: Aggregates, known: Mapping[str, Floats], seed: int) -> Contenders:
     history = label_history(task, labels)
     found: Contenders = {baseline: rule(labels, history) for baseline, rule in HEURISTICS[labels.kind].items()}
-    trees = fit_trees(labels, aggregates, seed=seed) if trees is None else trees
-    found[LIGHTGBM] = trees.score(aggregates.values)
-    return found
+    return {**found, **(known or {LIGHTGBM: fit_trees(labels, aggregates, seed=seed).score(aggregates.values)})}
 
 
 def _of_several(field: Field, parts: list[Labels]) -> Contenders:
@@ -89,7 +86,7 @@ def _of_several(field: Field, parts: list[Labels]) -> Contenders:
     for place, part in enumerate(parts):
         own, known = one_of(field.labels, place, part)
         features = replace(field.aggregates, values=field.aggregates.values[known])
-        scores = _of_one(field.task, own, features, None, field.seed)
+        scores = _of_one(field.task, own, features, {}, field.seed)
         whole: dict[str, Floats] = {}
         for name, found in scores.items():
             assert isinstance(found, np.ndarray)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -172,7 +172,7 @@ def new_aggregator(snapshot: Snapshot, prepared: Prepared, settings: TaskSetting
 def examples(labels: Labels) -> Examples:
     """Labels as seeds and targets."""
     seeds = Seeds(labels.entity, labels.rows, labels.as_of_us, labels.visible_us)
-    return Examples(seeds, target_of(labels), labels.weight)
+    return Examples(seeds, target_of(labels), labels.weight, labels.times)
 
 
 def training_examples(prepared: Prepared, settings: TaskSettings) -> Examples:
@@ -181,7 +181,7 @@ def training_examples(prepared: Prepared, settings: TaskSettings) -> Examples:
     if prepared.task.kind is TaskKind.STATIC_LINK:
         labels = supervised(labels, settings.train.seed)
     found = examples(labels.of(0))
-    return Examples(found.seeds, lists_of(labels.of(0)), found.weight) if prepared.parts else found
+    return replace(found, target=lists_of(labels.of(0))) if prepared.parts else found
 
 
 def lists_of(labels: Labels) -> Any:

@@ -230,7 +230,6 @@ def _features(snapshot: Snapshot, prepared: Prepared, fit: Fit, comparison: Comp
         "objective": prepared.objective.as_dict(),
         "epochs": fit.epochs,
         "blend": None if comparison.blend is None else comparison.blend.as_dict(),
-        "trees": [] if comparison.trees is None else list(comparison.trees.texts),
         "certainty": comparison.certainty.as_dict(),
         "history": None if prepared.history is None else prepared.history.spec.as_dict(),
         **_item_keys(snapshot, prepared),
