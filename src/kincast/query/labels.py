@@ -51,7 +51,6 @@ class Labels:
         weight: [n] float64 how much each label counts; None when all count alike.
         lags_us: [n] int64 how long before its instant each stops seeing facts; None where only the freeze says so.
         extra: further columns of a label table of the user's, [n] each; None without any.
-        times: how often each training label comes, with facts of several ages.
     """
 
     entity: str
@@ -67,7 +66,6 @@ class Labels:
     weight: Floats | None = None
     lags_us: Int64s | None = None
     extra: pa.Table | None = None
-    times: int = 1
 
     def __post_init__(self) -> None:
         columns = [self.rows, self.as_of_us, self.target, self.split, self.lists, self.weight, self.extra]
@@ -88,20 +86,16 @@ class Labels:
         Args:
             chosen: [n] which.
         """
-        return self.at(np.flatnonzero(chosen))
-
-    def at(self, places: Int64s) -> Labels:
-        """The labels at those positions, in that order; one may come several times."""
         return replace(
             self,
-            rows=self.rows[places],
-            as_of_us=self.as_of_us[places],
-            target=self.target[places],
-            split=self.split[places],
-            lists=self.lists.take(places) if self.lists is not None else None,
-            weight=self.weight[places] if self.weight is not None else None,
-            lags_us=self.lags_us[places] if self.lags_us is not None else None,
-            extra=self.extra.take(pa.array(places)) if self.extra is not None else None,
+            rows=self.rows[chosen],
+            as_of_us=self.as_of_us[chosen],
+            target=self.target[chosen],
+            split=self.split[chosen],
+            lists=self.lists.take(chosen) if self.lists is not None else None,
+            weight=self.weight[chosen] if self.weight is not None else None,
+            lags_us=self.lags_us[chosen] if self.lags_us is not None else None,
+            extra=self.extra.filter(pa.array(chosen)) if self.extra is not None else None,
         )
 
     @property

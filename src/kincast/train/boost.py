@@ -40,10 +40,7 @@ def fit_trees(labels: Labels, aggregates: Aggregates, *, seed: int) -> Trees:
         seed: of LightGBM's draws and of the training sample.
     """
     data = (aggregates.values, labels.target, labels.split, aggregates.categorical)
-    texts = [
-        _boosted(*data, _settings_of(labels) | {"extra_trees": extra}, seed, None, labels.times)
-        for extra in (False, True)
-    ]
+    texts = [_boosted(*data, _settings_of(labels) | {"extra_trees": extra}, seed) for extra in (False, True)]
     return Trees(labels.kind, tuple(texts))
 
 
@@ -62,9 +59,7 @@ def refit_trees(trees: Trees, labels: Labels, aggregates: Aggregates, chosen: ND
     settings = _settings_of(labels)
     texts = []
     for extra, rounds in zip((False, True), trees.rounds, strict=True):
-        texts.append(
-            _boosted(*data, settings | {"extra_trees": extra}, seed, max(1, round(rounds * more)), labels.times)
-        )
+        texts.append(_boosted(*data, settings | {"extra_trees": extra}, seed, max(1, round(rounds * more))))
     return Trees(labels.kind, tuple(texts))
 
 
@@ -112,12 +107,8 @@ def _boosted(
     objective: Mapping[str, Any],
     seed: int,
     rounds: int | None = None,
-    times: int = 1,
 ) -> str:
-    """A trained model as text: of so many rounds, or, when None, cut after the one that is best on validation rows.
-
-    Rows that come several ``times`` count as if each came once.
-    """
+    """A trained model as text: of so many rounds, or, when None, cut after the one that is best on validation rows."""
     train = np.flatnonzero(split == 0)
     if len(train) > MAX_TRAIN_ROWS:
         train = np.sort(np.random.default_rng(seed).choice(train, MAX_TRAIN_ROWS, replace=False))
@@ -126,8 +117,8 @@ def _boosted(
         **objective,
         "learning_rate": 0.03,
         "num_leaves": 7 if len(train) <= FEW_ROWS else 15 if len(train) <= SOME_ROWS else 31,
-        "min_data_in_leaf": times * max(1, min(30, len(train) // times // 50)),
-        "lambda_l2": 5.0 * times,  # without a penalty the leaves of rare classes take huge steps
+        "min_data_in_leaf": max(1, min(30, len(train) // 50)),
+        "lambda_l2": 5.0,  # without a penalty the leaves of rare classes take huge steps
         "feature_fraction": 0.4,
         "bagging_fraction": 0.8 if len(train) > 1 else 1.0,  # of one row it would take none
         "bagging_freq": 1,

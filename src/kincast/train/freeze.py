@@ -2,9 +2,9 @@
 
 With ``split.freeze`` no prediction sees a fact after one instant, so those of the last test window are made from facts
 that are old by then. A model trained on fresh facts alone has never met that. So each training label sees only up to
-some time before its instant, drawn from those of the test windows, and several times while there are few; and for the
-validation period the database stands still at its beginning, as it does for the test period. Validation labels with
-facts of drawn ages would praise models that know their entities by heart: from labels newer than the facts.
+some time before its instant, drawn from those of the test windows, and for the validation period the database stands
+still at its beginning, as it does for the test period. Validation labels with facts of drawn ages would praise models
+that know their entities by heart, from labels newer than the facts.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from dataclasses import replace
 import numpy as np
 
 from kincast.query.labels import Labels
-
-MOST_TIMES = 4  # that a training label comes
-MOST_ROWS = 60_000  # of training labels that come more than once
 
 
 def frozen_alike(labels: Labels, seed: int) -> Labels:
@@ -30,13 +27,10 @@ def frozen_alike(labels: Labels, seed: int) -> Labels:
     if labels.freeze_us is None or not (test > labels.freeze_us).any():
         return labels
     ages = np.maximum(test - labels.freeze_us, 0)
-    num_train = int((labels.split == 0).sum())
-    times = int(np.clip(MOST_ROWS // max(num_train, 1), 1, MOST_TIMES))
-    labels = labels.at(np.repeat(np.arange(len(labels)), np.where(labels.split == 0, times, 1)))
     train, validation = labels.split == 0, labels.split == 1
-    lags = np.maximum(labels.as_of_us - (labels.freeze_us or 0), 0)
+    lags = np.maximum(labels.as_of_us - labels.freeze_us, 0)
     lags[train] = np.random.default_rng(seed).choice(ages, int(train.sum()))
     if validation.any():
         first = int(labels.as_of_us[validation].min())
         lags[validation] = np.clip(labels.as_of_us[validation] - first + ages.min(), 0, ages.max())
-    return replace(labels, lags_us=lags, times=times)
+    return replace(labels, lags_us=lags)

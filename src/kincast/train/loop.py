@@ -53,13 +53,11 @@ class Examples:
         seeds: rows with their instants.
         target: [n] float64 class codes or values, [n, k] steps or several targets, or [n] lists of codes or rows.
         weight: [n] float64 how much each counts; None where all count alike.
-        times: how often each training label comes; an epoch is as long as if each came once.
     """
 
     seeds: Seeds
     target: Floats | Lists
     weight: Floats | None = None
-    times: int = 1
 
     def take(self, index: NDArray[np.int64]) -> Examples:
         """The examples at those positions, in that order."""
@@ -149,7 +147,7 @@ class Trainer:
         else:
             remove_checkpoint(self.folder)
         size = self.settings.batch_size
-        num_batches = min(math.ceil(len(self._order(train)) / train.times / size), self.settings.max_steps_per_epoch)
+        num_batches = min(math.ceil(len(self._order(train)) / size), self.settings.max_steps_per_epoch)
         if validation is not None:
             validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
         last = min(self.settings.max_epochs, self.settings.stop_after or self.settings.max_epochs)

@@ -172,7 +172,7 @@ def new_aggregator(snapshot: Snapshot, prepared: Prepared, settings: TaskSetting
 def examples(labels: Labels) -> Examples:
     """Labels as seeds and targets."""
     seeds = Seeds(labels.entity, labels.rows, labels.as_of_us, labels.visible_us)
-    return Examples(seeds, target_of(labels), labels.weight, labels.times)
+    return Examples(seeds, target_of(labels), labels.weight)
 
 
 def training_examples(prepared: Prepared, settings: TaskSettings) -> Examples:
