@@ -50,7 +50,7 @@ def test_what_knows_more_weighs_more(kind: TaskKind) -> None:
         if kind is TaskKind.MULTICLASS:
             good, bad = np.stack([1 - good, good], axis=-1), np.stack([1 - bad, bad], axis=-1)
     members = [bad[0], good, bad[1]]
-    weights = blend.fit_weights(kind, target, members, judge_of(kind))
+    weights = blend.fit_weights(kind, target, members, judge_of(kind), np.repeat(np.arange(20), 100))
     assert max(weights[0], weights[2]) < 0.3 * weights[1]
     mixed = blended(kind, weights, members)
     assert mixed.shape == good.shape

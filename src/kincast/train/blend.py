@@ -25,6 +25,7 @@ LIGHTGBM = "LightGBM"
 LINEAR = "linear model"
 MAX_WEIGHED_ROWS = 10_000
 NUM_DRAWS = 50  # of rows, each with weights of its own
+MIN_INSTANTS = 10  # from which instants are drawn instead of rows
 PARTS = 10  # that weights are shares of
 
 
@@ -93,15 +94,19 @@ def fit_blend(labels: Labels, network: Floats, beside: Beside, spec: AggregateSp
     """
     chosen = beside.weighed
     own = network[chosen[labels.split == 1]]
-    *weights, shift = fit_weights(labels.kind, labels.target[chosen], [own, *beside.later], judge).tolist()
+    fitted = fit_weights(labels.kind, labels.target[chosen], [own, *beside.later], judge, labels.as_of_us[chosen])
+    *weights, shift = fitted.tolist()
     return Blend(beside.trees, beside.linear, tuple(weights), shift, spec)
 
 
-def fit_weights(kind: TaskKind, target: Floats, members: Sequence[Floats], judge: Judge) -> Floats:
+def fit_weights(
+    kind: TaskKind, target: Floats, members: Sequence[Floats], judge: Judge, instants: NDArray[np.int64]
+) -> Floats:
     """The weights of models, and the shift, with which the metric that decides is best.
 
     Shares of all models are tried on many samples of the rows, and the mean of the best ones is taken: where the rows
-    cannot tell which is better, all count about alike. For classes a share is of log odds, for two classes of equal
+    cannot tell which is better, all count about alike. Rows of one instant have their luck in common, so instants are
+    drawn where there are enough of them. For classes a share is of log odds, for two classes of equal
     spread, and the scale and the shift are those of least log loss.
 
     Args:
@@ -109,6 +114,7 @@ def fit_weights(kind: TaskKind, target: Floats, members: Sequence[Floats], judge
         target: [n] of rows that no model was trained on.
         members: scores of each model of those rows.
         judge: of the task.
+        instants: [n] of the rows.
 
     Returns:
         [models + 1] the shift at the end.
@@ -116,11 +122,15 @@ def fit_weights(kind: TaskKind, target: Floats, members: Sequence[Floats], judge
     random = np.random.default_rng(0)
     if len(target) > MAX_WEIGHED_ROWS:
         chosen = random.choice(len(target), MAX_WEIGHED_ROWS, replace=False)
-        target, members = target[chosen], [scores[chosen] for scores in members]
+        target, instants, members = target[chosen], instants[chosen], [scores[chosen] for scores in members]
     shares = _shares(len(members))
     metric = judge.metrics[judge.decides[0]]
     measures = [metric(target, blended(kind, _scaled(kind, target, members, share), members)) for share in shares]
-    draws = random.multinomial(len(target), np.full(len(target), 1 / len(target)), NUM_DRAWS).astype(np.float64)
+    groups = np.unique(instants, return_inverse=True)[1]
+    if groups.max(initial=0) + 1 < MIN_INSTANTS:
+        groups = np.arange(len(target))
+    num = int(groups.max()) + 1
+    draws = random.multinomial(num, np.full(num, 1 / num), NUM_DRAWS)[:, groups].astype(np.float64)
     sign = 1.0 if is_error(judge.decides[0]) else -1.0
     values = sign * np.array([[measure(draw) for measure in measures] for draw in draws])  # [draws, shares]
     best = shares[np.argmin(np.where(np.isnan(values), np.inf, values), axis=1)]
