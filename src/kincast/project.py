@@ -352,8 +352,9 @@ class TrainSettings(Settings):
         patience: epochs without a better validation metric before stopping.
         loss: what is made small; see ``docs/how-to/kinds.md``; by default the usual one of the kind of task.
         quantiles: of the losses ``quantile`` (one) and ``multi_quantile``.
-        blend: weigh the network, boosted trees and a linear model on aggregates against each other on the validation period;
-            for binary and multiclass classification and regression. Without it the network answers alone, and sooner.
+        blend: weigh the network, boosted trees and a linear model on aggregates against each other on the validation
+            period; for binary and multiclass classification and regression. Without it the network answers alone, and
+            sooner.
         class_weights: weight classes by inverse frequency; for binary and multiclass classification.
         weights: of a label table of the user's: ``loss`` counts each row so much, ``sample`` draws it so often.
         majority_ratio: rows of the most frequent class at most, for each row of another, drawn anew in every epoch.

@@ -31,6 +31,7 @@ def test_signal_two_hops_away_is_learnt(version: Version) -> None:
         "last value",
         "entity mean",
         "LightGBM",
+        "linear model",
         "graph network alone",
     }
     assert version.info.baselines["global mean"]["test"]["auroc"].value == pytest.approx(0.5)

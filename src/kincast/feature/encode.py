@@ -18,7 +18,7 @@ from kincast.graph.snapshot import BATCH_ROWS, Snapshot
 from kincast.project import FeatureStorage
 
 NUM_THREADS = 2  # that encode, while this one reads and writes
-BATCH_BYTES = 32 << 20
+BATCH_BYTES = 8 << 20
 """What the numbers of a batch of rows may take before they are stored."""
 
 
