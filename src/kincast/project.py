@@ -363,6 +363,8 @@ class TrainSettings(Settings):
         num_negatives: drawn for each row by ``uniform`` and ``popularity``.
         seed: of every random draw.
         num_threads: loader threads; None picks by the machine.
+        num_parts: that a batch is worked on in, at once; as many processes at most can train together, and how many do
+            changes nothing. Links and shared neighbourhoods are trained in one part.
         calibration: of probabilities, on the validation period: ``temperature``, ``isotonic`` or ``none``; ``auto``
             takes what helps rows it was not fitted on.
     """
@@ -385,6 +387,7 @@ class TrainSettings(Settings):
     num_negatives: int = Field(64, ge=1, le=10_000)
     seed: int = Field(0, ge=0, lt=2**31)
     num_threads: int | None = Field(None, ge=1, le=1024)
+    num_parts: int = Field(2, ge=1, le=64)
     calibration: Literal["auto", "temperature", "isotonic", "none"] = "auto"
 
 

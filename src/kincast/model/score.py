@@ -104,15 +104,13 @@ class InputLoader:
             yield inputs
 
     def parts(
-        self, seeds: Seeds, batch_size: int, num_parts: int, *, redraw: int | None = None
+        self, seeds: Seeds, batch_size: int, num_parts: int, *, redraw: int | None = None, own: slice = slice(None)
     ) -> Iterator[tuple[Inputs, ...]]:
-        """The same, each batch cut into ``num_parts`` of about equal size, or fewer where it has fewer seeds."""
+        """The same, each batch cut into ``num_parts``, of which those named ``own`` are made."""
         sampler = self.sampler(redraw)
 
         def make(start: int) -> tuple[Inputs, ...]:
-            stop = min(start + batch_size, len(seeds))
-            size = -(-(stop - start) // num_parts)
-            spans = (slice(at, min(at + size, stop)) for at in range(start, stop, size))
+            spans = spans_of(start, min(start + batch_size, len(seeds)), num_parts)[own]
             return tuple(self._shared_inputs_of(sampler.sample(seeds.take(span))) for span in spans)
 
         threads = self.num_threads if len(seeds) > batch_size else 0
@@ -202,6 +200,16 @@ class InputLoader:
         plain = self.settings.kind == "message_passing" and self.settings.module is None
         shared = plain and not self.settings.bridges  # other bodies read rows by their places in the tree
         return make_inputs(batch, self._tables, self.past, placed, shared=shared)
+
+
+def spans_of(start: int, stop: int, num_parts: int) -> list[slice]:
+    """Positions from ``start`` to ``stop`` in parts of about equal size, or fewer where there are fewer positions.
+
+    >>> spans_of(10, 15, 4)
+    [slice(10, 12, None), slice(12, 14, None), slice(14, 15, None)]
+    """
+    size = max(1, -(-(stop - start) // num_parts))
+    return [slice(at, min(at + size, stop)) for at in range(start, stop, size)]
 
 
 def numbers_of(scored: Scored) -> NDArray[np.float64]:

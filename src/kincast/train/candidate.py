@@ -106,7 +106,7 @@ def _mark(marks: Bools, lists: Lists, items: Int64s, value: bool) -> None:
 class LinkTrainer(Trainer):
     """Training of links: the loss is over the candidates of each batch."""
 
-    num_parts = 1
+    takes_parts = False
     source: CandidateSource
     items: Items
 

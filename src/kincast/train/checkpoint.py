@@ -36,18 +36,28 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    data = safetensors.torch.save(checkpoint.tensors, {"state": json.dumps(checkpoint.state)})
-    replace_bytes(folder / CHECKPOINT_FILE, data)
+    replace_bytes(folder / CHECKPOINT_FILE, packed(checkpoint))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The folder's checkpoint; None when there is none or it cannot be read, so that the run starts afresh."""
-    path = folder / CHECKPOINT_FILE
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Checkpoint(tensors, json.loads(file.metadata()["state"]))
-    except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError):
+        return unpacked((folder / CHECKPOINT_FILE).read_bytes())
+    except OSError:
+        return None
+
+
+def packed(checkpoint: Checkpoint) -> bytes:
+    """What is written of a checkpoint."""
+    return safetensors.torch.save(checkpoint.tensors, {"state": json.dumps(checkpoint.state)})
+
+
+def unpacked(data: bytes) -> Checkpoint | None:
+    """The checkpoint that was packed; None where the data are none."""
+    try:
+        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return Checkpoint(safetensors.torch.load(data), json.loads(head["__metadata__"]["state"]))
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError):
         return None
 
 

@@ -29,11 +29,14 @@ from kincast.train.checkpoint import (
     Checkpoint,
     load_checkpoint,
     optimizer_tensors,
+    packed,
     remove_checkpoint,
     restore_optimizer,
     save_checkpoint,
+    unpacked,
 )
-from kincast.train.gradient import NUM_PARTS, PartRunner
+from kincast.train.gradient import PartRunner
+from kincast.train.group import Alone, Group
 from kincast.train.guard import Guard, RanAwayError
 from kincast.train.judge import JointJudge, Judge
 from kincast.train.metric import is_better
@@ -92,9 +95,13 @@ class Trainer:
         settings: of the run.
         folder: where the checkpoint lies.
         fingerprint: names the data, plan and code; a checkpoint of another one is not resumed.
+
+    Attributes:
+        group: those that train together; the first of them validates and writes the checkpoints.
     """
 
-    num_parts = NUM_PARTS
+    group: Group = Alone()
+    takes_parts = True
 
     def __init__(
         self,
@@ -108,8 +115,8 @@ class Trainer:
     ) -> None:
         self.network, self.objective, self.judge, self.settings = network, objective, judge, settings
         self.loader, self.validation_loader = loaders
-        if self.loader.settings.neighbourhood == "shared":
-            self.num_parts = 1  # two halves would each sample nearly all rows
+        shared = self.loader.settings.neighbourhood == "shared"  # two halves would each sample nearly all rows
+        self.num_parts = settings.num_parts if self.takes_parts and not shared else 1
         self.folder, self.fingerprint = folder, fingerprint
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -142,23 +149,26 @@ class Trainer:
             TrainError: the loss runs away, also from good weights with an eighth of the rate.
             StorageError: the disk refused a checkpoint.
         """
-        if resume:
-            self._restore()
-        else:
+        if self.group.rank == 0 and resume:
+            self._restore(load_checkpoint(self.folder))
+        elif self.group.rank == 0:
             remove_checkpoint(self.folder)
+        self._agree()
         size = self.settings.batch_size
         num_batches = min(math.ceil(len(self._order(train)) / size), self.settings.max_steps_per_epoch)
         if validation is not None:
             validation = _at_most(validation, MAX_VALIDATION_ROWS, self.settings.seed)
         last = min(self.settings.max_epochs, self.settings.stop_after or self.settings.max_epochs)
-        with PartRunner(self.network, self.num_parts) as self.runner:
+        with PartRunner(self.network, self.num_parts, self.group) as self.runner:
             while self.epoch <= last and not self._has_stalled() and not (self.fit.epochs and stop(self.fit)):
                 try:
                     self._train_epoch(train, num_batches, progress)
                 except RanAwayError:
                     self._go_back()
                 else:
-                    self._end_epoch(num_batches, validation)
+                    if self.group.rank == 0:
+                        self._end_epoch(num_batches, validation)
+                    self._agree()
                 self._save()
         return self.fit
 
@@ -192,7 +202,8 @@ class Trainer:
     def _backward(self, parts: tuple[Inputs, ...], examples: Examples) -> float:
         """Put the gradients of a batch into the weights; its mean loss."""
         if self.num_parts > 1:
-            return self.runner.backward(parts, lambda outputs: self._loss(outputs, examples))
+            sizes = (len(examples.seeds), self.objective.num_outputs)
+            return self.runner.backward(parts, *sizes, lambda outputs: self._loss(outputs, examples))
         loss = self.loss_of(parts[0], examples)
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
@@ -213,11 +224,9 @@ class Trainer:
         chosen = train.take(self._order(train)[self.batch * size : num_batches * size])
         if self.settings.weights == "sample":
             chosen = Examples(chosen.seeds, chosen.target)
-        done = 0
-        for parts in self.loader.parts(chosen.seeds, size, self.num_parts, redraw=self.epoch):
-            num = sum(inputs.num_seeds for inputs in parts)
-            yield parts, chosen.take(np.arange(done, done + num))
-            done += num
+        every = self.loader.parts(chosen.seeds, size, self.num_parts, redraw=self.epoch, own=self.runner.own)
+        for number, parts in enumerate(every):
+            yield parts, chosen.take(np.arange(number * size, min((number + 1) * size, len(chosen.seeds))))
 
     def _step(self, parts: tuple[Inputs, ...], examples: Examples, num_batches: int) -> None:
         """One step of the optimiser; RanAwayError, and no weight changed, when the loss has run away."""
@@ -271,6 +280,10 @@ class Trainer:
         return self.fit.best_epoch > 0 and self.epoch - 1 - self.fit.best_epoch >= self.settings.patience
 
     def _save(self) -> None:
+        if self.group.rank == 0:
+            save_checkpoint(self.folder, self._checkpoint())
+
+    def _checkpoint(self) -> Checkpoint:
         tensors = {f"weights/{name}": tensor for name, tensor in _tensors(self.network).items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.fit.weights.items()}
         tensors |= {f"good/{name}": tensor for name, tensor in self.good.items()}
@@ -286,19 +299,33 @@ class Trainer:
             "best_epoch": self.fit.best_epoch,
             "epochs": self.fit.epochs,
         }
-        save_checkpoint(self.folder, Checkpoint(tensors, state))
+        return Checkpoint(tensors, state)
 
-    def _restore(self) -> None:
-        checkpoint = load_checkpoint(self.folder)
+    def _agree(self) -> None:
+        """Make every process of the group stand where the first of them stands."""
+        if self.group.size > 1:
+            data = self.group.first(packed(self._checkpoint()) if self.group.rank == 0 else b"")
+            if self.group.rank > 0 and not self._restore(unpacked(data)):
+                what = f"process {self.group.rank} trains something else than the first one"
+                raise TrainError(what, hint="all machines need the same folder, snapshot and version of Kincast")
+
+    def _restore(self, checkpoint: Checkpoint | None) -> bool:
+        """Go on from a checkpoint; False where it is none or of another run."""
         if checkpoint is None or checkpoint.state.get("fingerprint") != self.fingerprint:
-            return
+            return False
         tensors, state = checkpoint.tensors, checkpoint.state
         self.network.load_state_dict(_under("weights/", tensors))
         restore_optimizer(self.network, self.optimizer, tensors)
-        self.fit = Fit(_under("best/", tensors), state["best_epoch"], state["epochs"])
+        self.fit = fit_of(checkpoint)
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.loss_sum, self.seconds, self.waited = state["loss_sum"], state["seconds"], state["waited"]
         self.good, self.guard = _under("good/", tensors), Guard(**state["guard"])
+        return True
+
+
+def fit_of(checkpoint: Checkpoint) -> Fit:
+    """What training has found by then."""
+    return Fit(_under("best/", checkpoint.tensors), checkpoint.state["best_epoch"], checkpoint.state["epochs"])
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ from kincast.train.candidate import CandidateSource, LinkTrainer
 from kincast.train.checkpoint import remove_checkpoint
 from kincast.train.cohort import cohort_columns
 from kincast.train.compare import Comparison, compare, target_of_split
+from kincast.train.group import Alone, Group
 from kincast.train.loop import Fit, Trainer
 from kincast.train.prepare import (
     Prepared,
@@ -47,6 +48,8 @@ from kincast.train.search.run import Found, Search
 from kincast.train.search.share import Shared
 
 Stop = Callable[[Fit], bool]
+Fitting = Callable[..., Fit]
+"""What trains a network: ``fit_network``, or ``Cluster.fit`` with the same arguments."""
 
 
 def train_task(
@@ -57,6 +60,7 @@ def train_task(
     plan: ModelPlan | None = None,
     budget_s: float | None = None,
     resume: bool = False,
+    fit: Fitting | None = None,
     progress: Progress = silent,
 ) -> Version:
     """Train one task of a project, compare it with the baselines on the same rows, and save the version.
@@ -70,6 +74,7 @@ def train_task(
         plan: what is searched; by default the plan that the task names, or its settings as they are.
         budget_s: no epoch of a search begins when it has taken so many seconds; None for no end.
         resume: go on from the checkpoint of a killed run of the same plan and snapshot.
+        fit: what trains each network; in this process by default.
         progress: told what is done.
 
     Raises:
@@ -83,17 +88,18 @@ def train_task(
     _, settings = project.task(name)
     if plan is None:
         plan = ModelPlan() if settings.plan is None else read_plan(project.folder / settings.plan)
-    search = new_search(project, name, snapshot, plan, budget_s, progress)
+    fit = fit or fit_network
+    search = new_search(project, name, snapshot, plan, budget_s, fit, progress)
     found = search.run(resume=resume, progress=progress)
-    settings, prepared, fit = found.settings, found.prepared, found.fit
+    settings, prepared = found.settings, found.prepared
     network = final = new_network(snapshot, prepared, settings)
-    network.load_state_dict(fit.weights)
+    network.load_state_dict(found.fit.weights)
     if plan.training_job.refit_trainval:
         folder = run_folder(project, name)
-        final = refit_network(found, snapshot, folder, resume=resume, progress=progress)
+        final = refit_network(found, snapshot, folder, fit, resume=resume, progress=progress)
     comparison = compare(snapshot, prepared, (network, final), settings, progress)
     info = _info(name, snapshot, found, comparison)
-    features = _features(snapshot, prepared, fit, comparison)
+    features = _features(snapshot, prepared, found.fit, comparison)
     version = save_version(project.versions, info, weights_of(final), features)
     remove_checkpoint(run_folder(project, name))
     search.record.remove()
@@ -134,6 +140,7 @@ def new_search(
     snapshot: Snapshot,
     plan: ModelPlan,
     budget_s: float | None = None,
+    fit: Fitting | None = None,
     progress: Progress = silent,
 ) -> Search:
     """The search for the plan of a task; its checkpoints lie in the project's work folder until the end.
@@ -149,7 +156,7 @@ def new_search(
     folder = run_folder(project, name)
 
     def train(prepared: Prepared, settings: TaskSettings, stop: Stop, resume: bool, progress: Progress) -> Fit:
-        return fit_network(prepared, settings, snapshot, folder, stop=stop, resume=resume, progress=progress)
+        return (fit or fit_network)(prepared, settings, snapshot, folder, stop=stop, resume=resume, progress=progress)
 
     return Search(plan, shared, train, folder / "search", budget_s)
 
@@ -163,16 +170,20 @@ def fit_network(
     stop: Stop = lambda fit: False,
     resume: bool = False,
     progress: Progress = silent,
+    group: Group | None = None,
 ) -> Fit:
-    """Train the network of a task, with a checkpoint in a folder."""
+    """Train the network of a task, with a checkpoint in a folder, in a group of processes or alone."""
     trainer = new_trainer(snapshot, prepared, settings, folder, _fingerprint(snapshot, settings, prepared))
-    validation = replace(examples(prepared.labels.of(1)), target=target_of_split(prepared, 1))
+    trainer.group = group or Alone()
+    validation = None
+    if (prepared.labels.split == 1).any():
+        validation = replace(examples(prepared.labels.of(1)), target=target_of_split(prepared, 1))
     train = training_examples(prepared, settings)
     return trainer.run(train, validation, stop=stop, resume=resume, progress=progress)
 
 
 def refit_network(
-    found: Found, snapshot: Snapshot, folder: Path, *, resume: bool = False, progress: Progress = silent
+    found: Found, snapshot: Snapshot, folder: Path, fit: Fitting, *, resume: bool = False, progress: Progress = silent
 ) -> Network | LinkNetwork:
     """The network found, learnt anew from training and validation labels for as many epochs as were best.
 
@@ -183,11 +194,9 @@ def refit_network(
     both = replace(prepared, labels=replace(labels, split=split))
     train = settings.train.model_copy(update={"stop_after": found.fit.best_epoch})
     settings = settings.model_copy(update={"train": train})
-    fingerprint = _fingerprint(snapshot, settings, prepared) + " refit"
-    trainer = new_trainer(snapshot, both, settings, folder, fingerprint)
-    fit = trainer.run(training_examples(both, settings), None, resume=resume, progress=progress)
+    learnt = fit(both, settings, snapshot, folder, resume=resume, progress=progress)
     network = new_network(snapshot, prepared, settings)
-    network.load_state_dict(fit.weights)
+    network.load_state_dict(learnt.weights)
     return network
 
 
@@ -246,6 +255,7 @@ def _item_keys(snapshot: Snapshot, prepared: Prepared) -> dict[str, Any]:
 
 
 def _fingerprint(snapshot: Snapshot, settings: TaskSettings, prepared: Prepared) -> str:
-    parts: list[Any] = [snapshot.id, __version__, settings.model_dump_json(), prepared.features.spec.digest]
-    parts.append(prepared.judge.of_epochs)
+    plan = settings.model_dump_json(exclude={"train": {"num_threads"}})  # which changes nothing
+    parts: list[Any] = [snapshot.id, __version__, plan, prepared.features.spec.digest]
+    parts += [prepared.judge.of_epochs, len(prepared.labels.of(0))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
