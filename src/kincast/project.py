@@ -46,6 +46,7 @@ Aggregation = Literal["sum", "mean", "max", "min", "std"]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Ties = Literal["visible", "strict"]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Settings(BaseModel):
@@ -365,6 +366,8 @@ class TrainSettings(Settings):
         num_threads: loader threads; None picks by the machine.
         num_parts: that a batch is worked on in, at once; as many processes at most can train together, and how many do
             changes nothing. Links and shared neighbourhoods are trained in one part.
+        precision: of the factors of dense products while the network learns: ``float32``, or ``bfloat16`` where the
+            processor multiplies it. Weights, validation and predictions are float32 either way.
         calibration: of probabilities, on the validation period: ``temperature``, ``isotonic`` or ``none``; ``auto``
             takes what helps rows it was not fitted on.
     """
@@ -388,6 +391,7 @@ class TrainSettings(Settings):
     seed: int = Field(0, ge=0, lt=2**31)
     num_threads: int | None = Field(None, ge=1, le=1024)
     num_parts: int = Field(2, ge=1, le=64)
+    precision: Precision = "float32"
     calibration: Literal["auto", "temperature", "isotonic", "none"] = "auto"
 
 

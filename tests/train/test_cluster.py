@@ -6,22 +6,27 @@ import copy
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tests.planted import Planted
 from tests.train.together import digest, train
 
-from kincast.errors import SnapshotError, TrainError
+from kincast.errors import MissingExtraError, SnapshotError, TrainError
 from kincast.model.score import spans_of
 from kincast.project import Project
 from kincast.train.cluster import Cluster, cpus_of_each
 from kincast.train.group import share_of
 from kincast.train.prepare import prepare
 from kincast.train.run import fit_network
+
+# Ray warns of itself, and leaves files open.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+)
 
 
 def _with(project: Project, model: dict[str, Any] | None = None, **changed: Any) -> Project:
@@ -92,6 +97,13 @@ def test_no_more_workers_than_parts(planted: Planted, tmp_path: Path) -> None:
         Cluster("local", 3).fit(prepare(project, "buys", snapshot), project.tasks["buys"], snapshot, tmp_path)
     assert error.value.hint is not None
     assert "train.num_parts" in error.value.hint
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray.train", None)
+    with pytest.raises(MissingExtraError) as error, Cluster("local", 2):
+        pass
+    assert error.value.hint == 'pip install "kincast[ray]"'
 
 
 def test_processors_are_shared_out() -> None:

@@ -16,6 +16,7 @@ from kincast.train.search.mode import RunMode
 if TYPE_CHECKING:
     from kincast.cli.workspace import Workspace
     from kincast.registry.version import Version, VersionInfo
+    from kincast.train.run import Fitting
     from kincast.train.search.plan import ModelPlan
 
 
@@ -29,6 +30,11 @@ def train(
         str | None, typer.Option("--budget", metavar="TIME", help="Of a search, such as 10m, 2h or '90 minutes'.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped training was.")] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="ADDRESS", help="Train on this Ray cluster; 'local' starts one here."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that train together on a cluster.")] = 2,
     project: ProjectOption = HERE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -41,7 +47,14 @@ def train(
     name, _ = workspace.project.task(task)
     budget_s = None if budget is None else seconds_of(budget)
     found = _plan_of(console, workspace, name, plan, mode)
-    version = train_version(console, workspace, name, plan=found, budget_s=budget_s, resume=resume)
+    options: dict[str, Any] = {"plan": found, "budget_s": budget_s, "resume": resume}
+    if cluster is None:
+        version = train_version(console, workspace, name, **options)
+    else:
+        from kincast.train.cluster import Cluster
+
+        with Cluster(cluster, workers) as together:
+            version = train_version(console, workspace, name, fit=together.fit, **options)
     console.say(_how_it_went(version.features["epochs"]))
     console.say(f"version {version.info.id}, its weights from epoch {version.info.best_epoch}; next: kincast evaluate")
     console.result(version.info.as_dict())
@@ -55,6 +68,7 @@ def train_version(
     plan: ModelPlan | None = None,
     budget_s: float | None = None,
     resume: bool = False,
+    fit: Fitting | None = None,
 ) -> Version:
     """Train a task of the workspace, register the version as its challenger, and show how it did."""
     from kincast.cli.check import giveaways, show_report
@@ -75,6 +89,7 @@ def train_version(
             plan=plan,
             budget_s=budget_s,
             resume=resume,
+            fit=fit,
             progress=progress,
         )
     registry = workspace.registry()

@@ -49,7 +49,8 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 def packed(checkpoint: Checkpoint) -> bytes:
     """What is written of a checkpoint."""
-    return safetensors.torch.save(checkpoint.tensors, {"state": json.dumps(checkpoint.state)})
+    data: bytes = safetensors.torch.save(checkpoint.tensors, {"state": json.dumps(checkpoint.state)})
+    return data
 
 
 def unpacked(data: bytes) -> Checkpoint | None:

@@ -25,8 +25,8 @@ from kincast.train.group import Alone, Gradients, Group, share_of
 class PartRunner:
     """Runs the parts of batches, at once where that changes nothing.
 
-    A network that drops values out draws them from the one generator there is, so its parts take turns, each with a seed
-    of its own.
+    A network that drops values out draws them from the one generator there is, so its parts take turns, each with a
+    seed of its own.
 
     Args:
         network: whose weights are trained.
@@ -87,7 +87,8 @@ class PartRunner:
         assert isinstance(self.network, Network)
         if self._drops:
             torch.manual_seed(key % 2**63)
-        return self.network(inputs).outputs
+        outputs: Tensor = self.network(inputs).outputs
+        return outputs
 
     def _gradients(self, outputs: Tensor, given: Tensor) -> Gradients:
         return torch.autograd.grad(outputs, self.parameters, given, allow_unused=True)

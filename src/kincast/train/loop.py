@@ -40,6 +40,7 @@ from kincast.train.group import Alone, Group
 from kincast.train.guard import Guard, RanAwayError
 from kincast.train.judge import JointJudge, Judge
 from kincast.train.metric import is_better
+from kincast.train.precision import products_in
 
 WARM_UP = 0.05  # share of all steps in which the rate rises
 MAX_VALIDATION_ROWS = 50_000
@@ -162,7 +163,8 @@ class Trainer:
         with PartRunner(self.network, self.num_parts, self.group) as self.runner:
             while self.epoch <= last and not self._has_stalled() and not (self.fit.epochs and stop(self.fit)):
                 try:
-                    self._train_epoch(train, num_batches, progress)
+                    with products_in(self.settings.precision):
+                        self._train_epoch(train, num_batches, progress)
                 except RanAwayError:
                     self._go_back()
                 else:

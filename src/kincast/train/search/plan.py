@@ -103,6 +103,7 @@ class Optimization:
     max_steps_per_epoch: Choice[int] | None = _setting("train.max_steps_per_epoch")
     batch_size: Choice[int] | None = _setting("train.batch_size")
     num_parts: Choice[int] | None = _setting("train.num_parts")
+    precision: Choice[str] | None = _setting("train.precision")
     optimizer: Choice[str] | None = _only("AdamW")
     base_lr: Choice[float] | None = _setting("train.learning_rate")
     weight_decay: Choice[float] | None = _setting("train.weight_decay")
