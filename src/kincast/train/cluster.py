@@ -42,6 +42,7 @@ MOST_FAILURES = 3
 """Times that workers are started anew after one was lost, before training is given up."""
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray tells its makers otherwise
+    "RAY_worker_niceness": "0",  # else everything else on the machine comes first
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # checkpoints are written all the same
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # of a busy machine
 }
