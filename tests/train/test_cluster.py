@@ -38,7 +38,7 @@ def _with(project: Project, model: dict[str, Any] | None = None, **changed: Any)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two workers of a cluster on this machine, for all tests of this file."""
-    pytest.importorskip("ray.train")
+    pytest.importorskip("ray.train", exc_type=ImportError)
     with Cluster("local", 2) as cluster:
         yield cluster
 
