@@ -137,9 +137,10 @@ def check_loaded() -> Iterator[Excess]:
 def _loaded_by(arguments: list[str], folder: Path) -> set[str]:
     program = (
         "import sys\n"
+        "sys.modules['pandas'] = None\n"  # importing it fails: pyarrow would load it by itself wherever it is installed
         "from kincast.cli.main import main\n"
         "code = main(sys.argv[1:])\n"
-        "print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))\n"
+        "print('loaded', *sorted({name.partition('.')[0] for name, module in sys.modules.items() if module}))\n"
         "sys.exit(code)\n"
     )
     command = [sys.executable, "-c", program, *arguments]

@@ -122,7 +122,8 @@ def _workers(parent: int) -> list[int]:
             parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
         except OSError:  # it ended meanwhile
             continue
-    found, level = [], {parent}
+    found: list[int] = []
+    level = {parent}
     while level:
         level = {pid for pid, above in parents.items() if above in level}
         found += sorted(level)
