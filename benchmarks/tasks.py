@@ -1,0 +1,205 @@
+"""Every task of some projects, several seeds: the blend, the network and the trees in it, the rules, and quoted figures.
+
+    python benchmarks/tasks.py benchmarks/f1 [--tasks dnf-frozen,top3-frozen] [--seeds 3]
+    python benchmarks/tasks.py benchmarks/sets/*  [--kept]
+
+A project is a folder with ``kincast.yaml``; where it has ``tables.py``, that makes its tables first, and where it has
+``beside.py``, that gives further rules (``rules``) and metrics of the blend (``measures``). With ``--kept`` nothing is
+trained: the figures are those of the newest version of each task and seed.
+
+The last table holds the blend against each of its members, the network and the trees, by the metric that decides and
+on the same rows. The noise of a difference is that of the rows (the paired bootstrap's interval, its mean over seeds)
+and of the seeds (twice the standard error of their mean), added as squares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kincast.card import read_card
+from kincast.graph.build import build_snapshot
+from kincast.graph.snapshot import Snapshot
+from kincast.project import Project, TaskSettings, read_project
+from kincast.query.compile import compile_task
+from kincast.registry.version import NETWORK_ALONE, VersionInfo, list_versions, load_version
+from kincast.source.open import open_source
+from kincast.train.contender import LIGHTGBM
+from kincast.train.metric import is_error
+from kincast.train.prepare import labels_of
+from kincast.train.run import train_task
+
+MEMBERS = (NETWORK_ALONE, LIGHTGBM)
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """How much better the blend is than one of its members, positive where it is, with the noise of that."""
+
+    gain: float
+    noise: float
+
+    @property
+    def worse(self) -> bool:
+        """Worse beyond noise."""
+        return self.gain < -self.noise
+
+    @property
+    def better(self) -> bool:
+        """Better beyond noise."""
+        return self.gain > self.noise
+
+    def __str__(self) -> str:
+        return f"{shown(self.gain, signed=True)} ± {shown(self.noise)}"
+
+
+def main() -> None:
+    """Train every task with every seed; print a table of each, and one that compares them all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("projects", nargs="+", type=Path, help="folders with kincast.yaml")
+    parser.add_argument("--tasks", default="", help="comma-separated; all by default")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--kept", action="store_true", help="read what was trained before, train nothing")
+    given = parser.parse_args()
+    chosen, compared = set(filter(None, given.tasks.split(","))), {}
+    for folder in given.projects:
+        project = read_project(folder.resolve())
+        beside = parts_of(project.folder / "beside.py")
+        snapshot = snapshot_of(project)
+        for name in project.tasks:
+            if chosen and name not in chosen:
+                continue
+            seconds = time.process_time()
+            for seed in [] if given.kept else range(given.seeds):
+                train_task(with_seed(project, name, seed), name, snapshot=snapshot)
+                print(f"{name}: seed {seed} trained", file=sys.stderr, flush=True)
+            seconds = (time.process_time() - seconds) / given.seeds
+            infos = newest(project, name, given.seeds)
+            if not infos:
+                continue
+            print(f"\n### {folder.name}, {name}\n")
+            print(f"{len(infos)} seeds" + ("." if given.kept else f", {seconds:.0f} CPU-s each, baselines included."))
+            print_task(infos, project.tasks[name], more_figures(beside, project, name, snapshot, infos))
+            compared[f"{folder.name}, {name}"] = infos
+    if compared:
+        print_margins(compared)
+
+
+def parts_of(path: Path) -> dict[str, Any]:
+    """The functions of a file beside a project; none where there is no file."""
+    return runpy.run_path(str(path)) if path.exists() else {}
+
+
+def snapshot_of(project: Project) -> Snapshot:
+    """The snapshot of a project, built, from tables that are made first where the project says how."""
+    if (project.folder / "tables.py").exists():
+        runpy.run_path(str(project.folder / "tables.py"), run_name="__main__")
+    return build_snapshot(open_source(project.source, project.folder), read_card(project.card_path), project.snapshots)
+
+
+def with_seed(project: Project, name: str, seed: int) -> Project:
+    """The project with another seed for one task."""
+    task = project.tasks[name]
+    train = task.train.model_copy(update={"seed": seed})
+    return project.model_copy(update={"tasks": {name: task.model_copy(update={"train": train})}})
+
+
+def newest(project: Project, name: str, num_seeds: int) -> list[VersionInfo]:
+    """The newest version of a task for each seed that has one."""
+    found: dict[int, VersionInfo] = {}
+    for id in list_versions(project.versions):
+        if id.rsplit("-", 2)[0] == name:
+            info = load_version(project.versions, id).info
+            found[int(info.settings["train"]["seed"])] = info
+    return [found[seed] for seed in range(num_seeds) if seed in found]
+
+
+def more_figures(
+    beside: dict[str, Any], project: Project, name: str, snapshot: Snapshot, infos: list[VersionInfo]
+) -> dict[str, dict[str, list[float]]]:
+    """Name → metric → values, of what a project measures beside."""
+    found: dict[str, dict[str, list[float]]] = {}
+    if "measures" in beside:
+        measured = [beside["measures"](project, load_version(project.versions, info.id), snapshot) for info in infos]
+        found[infos[0].model_words] = {metric: [values[metric] for values in measured] for metric in measured[0]}
+    if "rules" in beside:
+        task = compile_task(project.tasks[name].query, snapshot.schema, project.targets)
+        labels = labels_of(project, name, task, snapshot)
+        for rule, values in beside["rules"](labels, snapshot).items():
+            found[rule] = {metric: [value] for metric, value in values.items()}
+    return found
+
+
+def print_task(infos: list[VersionInfo], task: TaskSettings, more: dict[str, dict[str, list[float]]]) -> None:
+    """One Markdown table: the model, its members and the rules with their spread over seeds, then quoted figures."""
+    model, main_metric = infos[0].model_words, infos[0].decides[0]
+    names = dict.fromkeys([main_metric, *(metric for figures in task.published.values() for metric in figures)])
+    columns = [name for name in names if name in infos[0].metrics["test"] or any(name in own for own in more.values())]
+    print("\n| method | " + " | ".join(columns) + " | |\n" + "|---" * (len(columns) + 2) + "|")
+    rows: dict[str, dict[str, list[float]]] = {
+        f"Kincast, {model}": {**values_of([info.metrics["test"] for info in infos]), **more.pop(model, {})},
+        f"Kincast, {model}, validation": values_of([info.metrics["validation"] for info in infos]),
+    }
+    for baseline in infos[0].baselines:
+        rows[baseline] = values_of([info.baselines[baseline]["test"] for info in infos])
+    for name, found in {**rows, **more}.items():
+        print(f"| {name} | " + " | ".join(spread(found.get(column, [])) for column in columns) + " | measured |")
+    for source, figures in task.published.items():
+        print(f"| {source} | " + " | ".join(str(figures.get(column, "")) for column in columns) + " | quoted |")
+    sys.stdout.flush()
+
+
+def values_of(metrics: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Metric → its value for each seed."""
+    return {name: [own[name].value for own in metrics] for name in metrics[0]}
+
+
+def print_margins(compared: dict[str, list[VersionInfo]]) -> None:
+    """The table that says where the blend is better or worse than its members, and whether it is never worse."""
+    print("\n### Never worse than either member\n")
+    print("| task | metric | " + " | ".join(f"better than {member} by" for member in MEMBERS) + " | worse beyond noise |")
+    print("|---|---|" + "---|" * (len(MEMBERS) + 1))
+    any_worse = False
+    for name, infos in compared.items():
+        metric = infos[0].decides[0]
+        margins = [margin_of(infos, member, metric) for member in MEMBERS if member in infos[0].margins]
+        worse = any(margin.worse for margin in margins)
+        any_worse |= worse
+        cells = [f"{margin}{', beyond noise' if margin.better else ''}" for margin in margins]
+        print(f"| {name} | {metric} | " + " | ".join(cells) + f" | {'yes' if worse else 'no'} |")
+    print(f"\nNever worse than either member beyond noise: {'no' if any_worse else 'yes'}.", flush=True)
+
+
+def margin_of(infos: list[VersionInfo], member: str, metric: str) -> Margin:
+    """The mean margin over seeds, positive where the blend is better."""
+    sign = -1.0 if is_error(metric) else 1.0
+    found = [info.margins[member]["test"][metric] for info in infos]
+    gains = [sign * margin.value for margin in found]
+    of_rows = float(np.mean([(margin.high - margin.low) / 2 for margin in found]))
+    of_seeds = 2 * float(np.std(gains, ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+    return Margin(float(np.mean(gains)), float(np.hypot(of_rows, of_seeds)))
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation over seeds; of one value, itself."""
+    if not values:
+        return ""
+    deviation = f" ± {shown(float(np.std(values)))}" if len(values) > 1 else ""
+    return shown(float(np.mean(values))) + deviation
+
+
+def shown(value: float, *, signed: bool = False) -> str:
+    """A number with four digits after the point, or with as many as say something of a large one."""
+    digits = 4 if abs(value) < 10 else 1
+    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
