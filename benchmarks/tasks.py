@@ -1,4 +1,4 @@
-"""Every task of some projects, several seeds: the blend, the network and the trees in it, the rules, and quoted figures.
+"""Every task of some projects, several seeds: the blend, the network and trees in it, the rules, and quoted figures.
 
     python benchmarks/tasks.py benchmarks/f1 [--tasks dnf-frozen,top3-frozen] [--seeds 3]
     python benchmarks/tasks.py benchmarks/sets/*  [--kept]
@@ -18,6 +18,7 @@ import argparse
 import runpy
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ import numpy as np
 
 from kincast.card import read_card
 from kincast.graph.build import build_snapshot
+from kincast.graph.open import list_snapshots, open_snapshot
 from kincast.graph.snapshot import Snapshot
-from kincast.project import Project, TaskSettings, read_project
+from kincast.project import Project, read_project
 from kincast.query.compile import compile_task
 from kincast.registry.version import NETWORK_ALONE, VersionInfo, list_versions, load_version
 from kincast.source.open import open_source
@@ -57,7 +59,7 @@ class Margin:
         return self.gain > self.noise
 
     def __str__(self) -> str:
-        return f"{shown(self.gain, signed=True)} ± {shown(self.noise)}"
+        return f"{shown(self.gain, signed=True)} ± {shown(self.noise)}{', beyond noise' if self.better else ''}"
 
 
 def main() -> None:
@@ -76,18 +78,11 @@ def main() -> None:
         for name in project.tasks:
             if chosen and name not in chosen:
                 continue
-            seconds = time.process_time()
-            for seed in [] if given.kept else range(given.seeds):
-                train_task(with_seed(project, name, seed), name, snapshot=snapshot)
-                print(f"{name}: seed {seed} trained", file=sys.stderr, flush=True)
-            seconds = (time.process_time() - seconds) / given.seeds
-            infos = newest(project, name, given.seeds)
-            if not infos:
-                continue
-            print(f"\n### {folder.name}, {name}\n")
-            print(f"{len(infos)} seeds" + ("." if given.kept else f", {seconds:.0f} CPU-s each, baselines included."))
-            print_task(infos, project.tasks[name], more_figures(beside, project, name, snapshot, infos))
-            compared[f"{folder.name}, {name}"] = infos
+            infos = (newest if given.kept else train_seeds)(project, name, snapshot, range(given.seeds))
+            if infos:
+                more = more_figures(beside, project, name, snapshot, infos)
+                print_task(f"{folder.name}, {name}", infos, project.tasks[name].published, more)
+                compared[f"{folder.name}, {name}"] = infos
     if compared:
         print_margins(compared)
 
@@ -98,10 +93,23 @@ def parts_of(path: Path) -> dict[str, Any]:
 
 
 def snapshot_of(project: Project) -> Snapshot:
-    """The snapshot of a project, built, from tables that are made first where the project says how."""
+    """The snapshot of a project: the newest it has, or built, from tables that are made first where it says how."""
+    if list_snapshots(project.snapshots):
+        return open_snapshot(project.snapshots)
     if (project.folder / "tables.py").exists():
         runpy.run_path(str(project.folder / "tables.py"), run_name="__main__")
     return build_snapshot(open_source(project.source, project.folder), read_card(project.card_path), project.snapshots)
+
+
+def train_seeds(project: Project, name: str, snapshot: Snapshot, seeds: Iterable[int]) -> list[VersionInfo]:
+    """What training a task gave, with each seed."""
+    infos = []
+    for seed in seeds:
+        started = time.process_time()
+        infos.append(train_task(with_seed(project, name, seed), name, snapshot=snapshot).info)
+        seconds = time.process_time() - started
+        print(f"{name}: seed {seed} took {seconds:.0f} CPU-s with its baselines", file=sys.stderr, flush=True)
+    return infos
 
 
 def with_seed(project: Project, name: str, seed: int) -> Project:
@@ -111,14 +119,15 @@ def with_seed(project: Project, name: str, seed: int) -> Project:
     return project.model_copy(update={"tasks": {name: task.model_copy(update={"train": train})}})
 
 
-def newest(project: Project, name: str, num_seeds: int) -> list[VersionInfo]:
-    """The newest version of a task for each seed that has one."""
+def newest(project: Project, name: str, snapshot: Snapshot, seeds: Iterable[int]) -> list[VersionInfo]:
+    """The newest version of a task over a snapshot, for each seed that has one."""
     found: dict[int, VersionInfo] = {}
     for id in list_versions(project.versions):
         if id.rsplit("-", 2)[0] == name:
             info = load_version(project.versions, id).info
-            found[int(info.settings["train"]["seed"])] = info
-    return [found[seed] for seed in range(num_seeds) if seed in found]
+            if info.snapshot_id == snapshot.id:
+                found[int(info.settings["train"]["seed"])] = info
+    return [found[seed] for seed in seeds if seed in found]
 
 
 def more_figures(
@@ -137,21 +146,36 @@ def more_figures(
     return found
 
 
-def print_task(infos: list[VersionInfo], task: TaskSettings, more: dict[str, dict[str, list[float]]]) -> None:
-    """One Markdown table: the model, its members and the rules with their spread over seeds, then quoted figures."""
+def print_task(
+    title: str,
+    infos: list[VersionInfo],
+    published: Mapping[str, Mapping[str, Any]],
+    more: dict[str, dict[str, list[float]]] | None = None,
+) -> None:
+    """One Markdown table: the model, its members and the rules with their spread, then quoted figures.
+
+    Args:
+        title: of the table.
+        infos: of the same task with several seeds, or of its folds.
+        published: name → metric → figure quoted from others.
+        more: name → metric → values measured beside.
+    """
+    more = more or {}
     model, main_metric = infos[0].model_words, infos[0].decides[0]
-    names = dict.fromkeys([main_metric, *(metric for figures in task.published.values() for metric in figures)])
+    names = dict.fromkeys([main_metric, *(metric for figures in published.values() for metric in figures)])
     columns = [name for name in names if name in infos[0].metrics["test"] or any(name in own for own in more.values())]
-    print("\n| method | " + " | ".join(columns) + " | |\n" + "|---" * (len(columns) + 2) + "|")
+    print(f"\n### {title}\n\n{len(infos)} trainings.\n")
+    print("| method | " + " | ".join(columns) + " | |\n" + "|---" * (len(columns) + 2) + "|")
     rows: dict[str, dict[str, list[float]]] = {
-        f"Kincast, {model}": {**values_of([info.metrics["test"] for info in infos]), **more.pop(model, {})},
+        f"Kincast, {model}": {**values_of([info.metrics["test"] for info in infos]), **more.get(model, {})},
         f"Kincast, {model}, validation": values_of([info.metrics["validation"] for info in infos]),
     }
     for baseline in infos[0].baselines:
         rows[baseline] = values_of([info.baselines[baseline]["test"] for info in infos])
-    for name, found in {**rows, **more}.items():
+    rest = {name: found for name, found in more.items() if name != model}
+    for name, found in {**rows, **rest}.items():
         print(f"| {name} | " + " | ".join(spread(found.get(column, [])) for column in columns) + " | measured |")
-    for source, figures in task.published.items():
+    for source, figures in published.items():
         print(f"| {source} | " + " | ".join(str(figures.get(column, "")) for column in columns) + " | quoted |")
     sys.stdout.flush()
 
@@ -161,30 +185,41 @@ def values_of(metrics: list[dict[str, Any]]) -> dict[str, list[float]]:
     return {name: [own[name].value for own in metrics] for name in metrics[0]}
 
 
-def print_margins(compared: dict[str, list[VersionInfo]]) -> None:
-    """The table that says where the blend is better or worse than its members, and whether it is never worse."""
+def print_margins(compared: dict[str, list[VersionInfo]], *, folds: bool = False) -> None:
+    """The table that says where the blend is better or worse than its members, and whether it is never worse.
+
+    Args:
+        compared: name → of several trainings each.
+        folds: whether these have rows of their own, instead of different seeds on the same.
+    """
     print("\n### Never worse than either member\n")
-    print("| task | metric | " + " | ".join(f"better than {member} by" for member in MEMBERS) + " | worse beyond noise |")
+    print(
+        "| task | metric | " + " | ".join(f"better than {member} by" for member in MEMBERS) + " | worse beyond noise |"
+    )
     print("|---|---|" + "---|" * (len(MEMBERS) + 1))
     any_worse = False
     for name, infos in compared.items():
+        if not infos[0].margins.keys() & set(MEMBERS):
+            continue
         metric = infos[0].decides[0]
-        margins = [margin_of(infos, member, metric) for member in MEMBERS if member in infos[0].margins]
-        worse = any(margin.worse for margin in margins)
+        margins = {
+            member: margin_of(infos, member, metric, folds=folds) for member in MEMBERS if member in infos[0].margins
+        }
+        worse = any(margin.worse for margin in margins.values())
         any_worse |= worse
-        cells = [f"{margin}{', beyond noise' if margin.better else ''}" for margin in margins]
+        cells = [str(margins.get(member, "–")) for member in MEMBERS]
         print(f"| {name} | {metric} | " + " | ".join(cells) + f" | {'yes' if worse else 'no'} |")
     print(f"\nNever worse than either member beyond noise: {'no' if any_worse else 'yes'}.", flush=True)
 
 
-def margin_of(infos: list[VersionInfo], member: str, metric: str) -> Margin:
-    """The mean margin over seeds, positive where the blend is better."""
+def margin_of(infos: list[VersionInfo], member: str, metric: str, *, folds: bool) -> Margin:
+    """The mean margin over seeds or folds, positive where the blend is better."""
     sign = -1.0 if is_error(metric) else 1.0
     found = [info.margins[member]["test"][metric] for info in infos]
     gains = [sign * margin.value for margin in found]
     of_rows = float(np.mean([(margin.high - margin.low) / 2 for margin in found]))
-    of_seeds = 2 * float(np.std(gains, ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
-    return Margin(float(np.mean(gains)), float(np.hypot(of_rows, of_seeds)))
+    spread_over = 2 * float(np.std(gains, ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+    return Margin(float(np.mean(gains)), float(spread_over if folds else np.hypot(of_rows, spread_over)))
 
 
 def spread(values: list[float]) -> str:

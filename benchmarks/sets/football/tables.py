@@ -1,4 +1,4 @@
-"""Tables of international football: teams, matches with what is known before they begin, and what each side made of them."""
+"""Tables of international football: teams, matches as known before they begin, and what each side made of them."""
 
 from __future__ import annotations
 

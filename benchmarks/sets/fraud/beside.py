@@ -1,4 +1,4 @@
-"""Card precision@100 as the fraud handbook defines it: of the hundred likeliest cards of a day, how many had a fraud."""
+"""Card precision@100 as the fraud handbook defines it: of a day's hundred likeliest cards, how many had one."""
 
 from __future__ import annotations
 

@@ -299,7 +299,10 @@ def _leak_warnings(task: Task, *, strict: bool) -> Iterator[str]:
             "give them a time, or ignore the columns that change"
         )
     if task.is_static and task.entity_table.time is not None and not strict:
-        yield "facts at the very instant of a row are seen by its prediction: none may have come with the target; 'ties: strict' hides them"
+        yield (
+            "facts at the very instant of a row are seen by its prediction: none may have come with the target; "
+            "'ties: strict' hides them"
+        )
 
 
 def _has_facts(task: Task, table: Table) -> bool:
