@@ -26,8 +26,6 @@ def main() -> None:
     pq.write_table(played.select(known).append_column("result", pa.array(result)), folder / "matches.parquet")
     home, away = (side(played, *ends) for ends in (("home", "away"), ("away", "home")))
     pq.write_table(pa.concat_tables([home, away]), folder / "sides.parquet")
-    goals = pyarrow.csv.read_csv(SOURCE / "goalscorers.csv.gz")
-    pq.write_table(goals, folder / "goals.parquet")
     teams = pc.unique(pa.chunked_array([*played["home_team"].chunks, *played["away_team"].chunks]))
     pq.write_table(pa.table({"team": teams}), folder / "teams.parquet")
 
