@@ -15,6 +15,7 @@ and of the seeds (twice the standard error of their mean), added as squares.
 from __future__ import annotations
 
 import argparse
+import resource
 import runpy
 import sys
 import time
@@ -107,8 +108,9 @@ def train_seeds(project: Project, name: str, snapshot: Snapshot, seeds: Iterable
     for seed in seeds:
         started = time.process_time()
         infos.append(train_task(with_seed(project, name, seed), name, snapshot=snapshot).info)
-        seconds = time.process_time() - started
-        print(f"{name}: seed {seed} took {seconds:.0f} CPU-s with its baselines", file=sys.stderr, flush=True)
+        seconds, memory = time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        cost = f"{seconds:.0f} CPU-s with its baselines, {memory:.1f} GiB at most"
+        print(f"{name}: seed {seed} took {cost}", file=sys.stderr, flush=True)
     return infos
 
 
@@ -164,7 +166,7 @@ def print_task(
     model, main_metric = infos[0].model_words, infos[0].decides[0]
     names = dict.fromkeys([main_metric, *(metric for figures in published.values() for metric in figures)])
     columns = [name for name in names if name in infos[0].metrics["test"] or any(name in own for own in more.values())]
-    print(f"\n### {title}\n\n{len(infos)} trainings.\n")
+    print(f"\n### {title}\n\nTrained {len(infos)} times.\n")
     print("| method | " + " | ".join(columns) + " | |\n" + "|---" * (len(columns) + 2) + "|")
     rows: dict[str, dict[str, list[float]]] = {
         f"Kincast, {model}": {**values_of([info.metrics["test"] for info in infos]), **more.get(model, {})},
