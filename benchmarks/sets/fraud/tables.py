@@ -2,7 +2,8 @@
 
 That a transaction was fraud is known seven days later: as a row of ``fraud_reports`` with that time. The labels are the
 book's: transactions of 25 to 31 July to learn from, the last two days of these for validation, and of 8 to 14 August
-for the test, without the cards that were known as compromised by the book's own rule.
+for the test, without the cards that were known as compromised by the book's own rule; of validation too, which would
+otherwise be much easier than the test.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 SOURCE = Path(__file__).resolve().parents[4] / "shared" / "data" / "fraud-handbook" / "transactions.parquet"
+Day = np.datetime64
 DAY = np.timedelta64(1, "D")
 DELAY = 7 * DAY
 TRAIN, VALIDATION, KNOWN = (np.datetime64(day) for day in ("2018-07-25", "2018-07-30", "2018-08-01"))
@@ -39,8 +41,9 @@ def main() -> None:
     pq.write_table(reports, folder / "fraud_reports.parquet")
     split = np.full(len(rows), "none", dtype=object)
     split[(instants >= TRAIN) & (instants < VALIDATION)] = "train"
-    split[(instants >= VALIDATION) & (instants < KNOWN)] = "validation"
-    split[(instants >= TEST) & ~known_cards(instants, cards, fraud)] = "test"
+    for name, start, end in (("validation", VALIDATION, KNOWN), ("test", TEST, END)):
+        within = (instants >= start) & (instants < end)
+        split[within & ~known_cards(instants, cards, fraud, start, end)] = name
     labels = pa.table(
         {
             "TRANSACTION_ID": rows["TRANSACTION_ID"],
@@ -53,16 +56,21 @@ def main() -> None:
 
 
 def known_cards(
-    instants: NDArray[np.datetime64], cards: NDArray[np.int32], fraud: NDArray[np.bool_]
+    instants: NDArray[np.datetime64], cards: NDArray[np.int32], fraud: NDArray[np.bool_], start: Day, end: Day
 ) -> NDArray[np.bool_]:
     """[n] whether the card was known as compromised on the day of its transaction, by the book's rule.
 
-    Known on a test day are the cards with a fraud in the training period or on a day after it, up to eight days before.
+    Known on a day are the cards with a fraud in the training period, which is the week that ends a week before the
+    first day looked at, or on a day after it, up to eight days before.
+
+    Args:
+        instants, cards, fraud: [n] of transactions.
+        start, end: only days from one to before the other are looked at.
     """
     days = instants.astype("datetime64[D]")
     known = np.zeros(len(cards), bool)
-    for day in np.arange(TEST, END, DAY):
-        compromised = np.unique(cards[fraud & (days >= TRAIN) & ((days < KNOWN) | (days <= day - DELAY - DAY))])
+    for day in np.arange(start, end, DAY):
+        compromised = np.unique(cards[fraud & (days >= start - 2 * DELAY) & (days <= day - DELAY - DAY)])
         known[days == day] = np.isin(cards[days == day], compromised)
     return known
 
