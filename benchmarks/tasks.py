@@ -9,7 +9,7 @@ trained: the figures are those of the newest version of each task and seed.
 
 The last table holds the blend against each of its members, the network and the trees, by the metric that decides and
 on the same rows. The noise of a difference is that of the rows (the paired bootstrap's interval, its mean over seeds)
-and of the seeds (twice the standard error of their mean), added as squares.
+and of the seeds (Student's 95 % interval of their mean), added as squares.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from kincast.card import read_card
 from kincast.graph.build import build_snapshot
@@ -220,8 +221,9 @@ def margin_of(infos: list[VersionInfo], member: str, metric: str, *, folds: bool
     found = [info.margins[member]["test"][metric] for info in infos]
     gains = [sign * margin.value for margin in found]
     of_rows = float(np.mean([(margin.high - margin.low) / 2 for margin in found]))
-    spread_over = 2 * float(np.std(gains, ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
-    return Margin(float(np.mean(gains)), float(spread_over if folds else np.hypot(of_rows, spread_over)))
+    several = len(gains) > 1
+    spread_over = stats.t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / len(gains) ** 0.5 if several else 0.0
+    return Margin(float(np.mean(gains)), float(spread_over if folds and several else np.hypot(of_rows, spread_over)))
 
 
 def spread(values: list[float]) -> str:
@@ -234,7 +236,7 @@ def spread(values: list[float]) -> str:
 
 def shown(value: float, *, signed: bool = False) -> str:
     """A number with four digits after the point, or with as many as say something of a large one."""
-    digits = 4 if abs(value) < 10 else 1
+    digits = 4 if abs(value) < 2 else 2 if abs(value) < 100 else 1
     return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
 
 
