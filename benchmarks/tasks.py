@@ -1,4 +1,4 @@
-"""Every task of some projects, several seeds: the blend, the network and trees in it, the rules, and quoted figures.
+"""Every task of some projects, several seeds: the blend, its members, the rules, and quoted figures.
 
     python benchmarks/tasks.py benchmarks/f1 [--tasks dnf-frozen,top3-frozen] [--seeds 3]
     python benchmarks/tasks.py benchmarks/sets/*  [--kept]
@@ -7,9 +7,9 @@ A project is a folder with ``kincast.yaml``; where it has ``tables.py``, that ma
 ``beside.py``, that gives further rules (``rules``) and metrics of the blend (``measures``). With ``--kept`` nothing is
 trained: the figures are those of the newest version of each task and seed.
 
-The last table holds the blend against each of its members, the network and the trees, by the metric that decides and
-on the same rows. The noise of a difference is that of the rows (the paired bootstrap's interval, its mean over seeds)
-and of the seeds (Student's 95 % interval of their mean), added as squares.
+The last table holds the blend against each of its members, the network, the trees and the linear model, by the metric
+that decides and on the same rows. The noise of a difference is that of the rows (the paired bootstrap's interval, its
+mean over seeds) and of the seeds (Student's 95 % interval of their mean), added as squares.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from kincast.project import Project, read_project
 from kincast.query.compile import compile_task
 from kincast.registry.version import NETWORK_ALONE, VersionInfo, list_versions, load_version
 from kincast.source.open import open_source
-from kincast.train.contender import LIGHTGBM
+from kincast.train.blend import LIGHTGBM, LINEAR
 from kincast.train.metric import is_error
 from kincast.train.prepare import labels_of
 from kincast.train.run import train_task
 
-MEMBERS = (NETWORK_ALONE, LIGHTGBM)
+MEMBERS = (NETWORK_ALONE, LIGHTGBM, LINEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def print_margins(compared: dict[str, list[VersionInfo]], *, folds: bool = False
         compared: name → of several trainings each.
         folds: whether these have rows of their own, instead of different seeds on the same.
     """
-    print("\n### Never worse than either member\n")
+    print("\n### Never worse than any member\n")
     print(
         "| task | metric | " + " | ".join(f"better than {member} by" for member in MEMBERS) + " | worse beyond noise |"
     )
@@ -212,7 +212,7 @@ def print_margins(compared: dict[str, list[VersionInfo]], *, folds: bool = False
         any_worse |= worse
         cells = [str(margins.get(member, "–")) for member in MEMBERS]
         print(f"| {name} | {metric} | " + " | ".join(cells) + f" | {'yes' if worse else 'no'} |")
-    print(f"\nNever worse than either member beyond noise: {'no' if any_worse else 'yes'}.", flush=True)
+    print(f"\nNever worse than any member beyond noise: {'no' if any_worse else 'yes'}.", flush=True)
 
 
 def margin_of(infos: list[VersionInfo], member: str, metric: str, *, folds: bool) -> Margin:
