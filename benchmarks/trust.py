@@ -14,14 +14,14 @@ from __future__ import annotations
 import argparse
 import gzip
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 from numpy.typing import NDArray
-from static import SHARED, Result, make_project, print_results, run_seeds, snapshot_of
+from static import SHARED, make_project
+from tasks import print_margins, print_task, snapshot_of, train_seeds
 
 from kincast.graph.snapshot import Snapshot
 from kincast.project import Project
@@ -93,22 +93,16 @@ def main() -> None:
     parser.add_argument("--sets", default="bitcoinotc,bitcoinalpha,messages")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
+    compared = {}
     for name in given.sets.split(","):
         is_sign = name != "messages"
         tables, card, task = (ratings(name), RATINGS, SIGN) if is_sign else (messages(), MESSAGES, NEXT)
         with tempfile.TemporaryDirectory() as folder:
             project = make_project(Path(folder) / name, tables, card, {"tasks": {name: task}})
-            snapshot, started = snapshot_of(project), time.perf_counter()
-            results = run_seeds(project, name, snapshot, given.seeds)
-            metric = "AUROC of the sign, times 100" if is_sign else "MAP@10, times 100"
-            if is_sign:
-                rules = sign_rules(project, name, snapshot)
-                results[0] = Result(*_figures(results[0]), {**results[0].baselines, **rules})
-            print_results(f"{name}, {metric}", results, {}, started)
-
-
-def _figures(result: Result) -> tuple[float, float, int]:
-    return result.validation, result.test, result.epoch
+            snapshot = snapshot_of(project)
+            compared[name] = train_seeds(project, name, snapshot, range(given.seeds))
+            print_task(name, compared[name], {}, sign_rules(project, name, snapshot) if is_sign else {})
+    print_margins(compared)
 
 
 def ratings(name: str) -> dict[str, pa.Table]:
@@ -145,7 +139,7 @@ def _tables(
     return {"people": pa.table(people), f"{what}s": pa.table(columns)}
 
 
-def sign_rules(project: Project, name: str, snapshot: Snapshot) -> dict[str, float]:
+def sign_rules(project: Project, name: str, snapshot: Snapshot) -> dict[str, dict[str, list[float]]]:
     """AUROC on the test rows of what was known of the two people before each rating."""
     prepared = prepare(project, name, snapshot)
     labels = prepared.labels
@@ -162,7 +156,7 @@ def sign_rules(project: Project, name: str, snapshot: Snapshot) -> dict[str, flo
         "sign of the rating back": signs_back(rater, rated, sign, mean),
     }
     test = labels.of(2)
-    return {rule: prepared.judge.value(test.target, values[test.rows]) for rule, values in found.items()}
+    return {rule: {"auroc": [prepared.judge.value(test.target, own[test.rows])]} for rule, own in found.items()}
 
 
 def signs_back(rater: NDArray[np.int64], rated: NDArray[np.int64], sign: Floats, mean: float) -> Floats:

@@ -66,6 +66,13 @@ def test_warns_of_what_would_mislead(tiny: Tables) -> None:
     assert "are 0: consider predicting a condition" in warnings("COUNT(tickets.*, 0, 1, days) FOR EACH customers")
 
 
+def test_warns_of_facts_at_the_very_instant_unless_they_are_hidden(tiny: Tables) -> None:
+    task = compile_task("PREDICT orders.amount > 20 FOR EACH orders.order_id", SCHEMA)
+    for strict in (False, True):
+        warnings = explain(task, tiny, SplitSettings(), strict=strict).warnings
+        assert any("at the very instant" in warning for warning in warnings) is not strict
+
+
 def test_windows_in_words() -> None:
     assert window_words((Span(0), Span(1, "months"))) == "the 1 month after the anchor"
     assert window_words((Span(30), Span(60))) == "from 30 days to 60 days after the anchor"

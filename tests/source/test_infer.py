@@ -153,6 +153,13 @@ def test_names_without_the_values_are_no_link(arrow_source: MakeSource) -> None:
     assert infer_schema(source).schema.links == ()
 
 
+def test_texts_named_after_a_table_with_a_role_before(arrow_source: MakeSource) -> None:
+    teams = [f"team {number}" for number in range(30)]
+    games = {"game": range(300), "home_team": teams * 10, "best_team": ["nobody", *teams[1:]] * 10}
+    schema = infer_schema(arrow_source({"teams": {"team": teams}, "games": games})).schema
+    assert [link.name for link in schema.links] == ["games.home_team -> teams.team", "games.best_team -> teams.team"]
+
+
 def test_links_with_orphans_say_so(arrow_source: MakeSource) -> None:
     values = [*range(90), *range(500, 510)]
     inferred = infer_schema(arrow_source({"people": {"id": range(100)}, "orders": {"person_id": values * 2}}))

@@ -39,7 +39,7 @@ def explain_task(console: Console, workspace: Workspace, name: str, task: Task) 
     with console.progress() as progress, workspace.tables(progress) as tables:
         path = workspace.project.own_labels(settings)
         own = None if path is None else read_labels(task, tables, path, settings.split)
-        found = explain_query(task, tables, settings.split, settings.train, own)
+        found = explain_query(task, tables, settings.split, settings.train, own, strict=settings.strict)
     workspace.note(f"explain/{name}", found.as_dict())
     console.say(found.as_text())
     console.result(found.as_dict())

@@ -152,6 +152,8 @@ def explain(
     split: SplitSettings,
     train: TrainSettings | None = None,
     labels: Labels | None = None,
+    *,
+    strict: bool = False,
 ) -> Explanation:
     """Say what a task means on the data at hand, without training.
 
@@ -161,12 +163,13 @@ def explain(
         split: which instants, and which split each belongs to.
         train: how it would be trained; as usual when None.
         labels: the user's own; made here when None.
+        strict: whether predictions see no facts at their very instant.
 
     Raises:
         DataError: the labels cannot be made; see ``make_labels``.
     """
     if task.targets:
-        first, *others = (explain(each, tables, split, train) for each in task.targets)
+        first, *others = (explain(each, tables, split, train, strict=strict) for each in task.targets)
         return replace(first, others=tuple(others))
     anchors = make_anchors(task, tables, split) if labels is None else Anchors((), (), ())
     start = time.perf_counter()
@@ -187,7 +190,7 @@ def explain(
             *anchors.notes,
             *_split_warnings(task, split),
             *_warnings(made, splits),
-            *_leak_warnings(task),
+            *_leak_warnings(task, strict=strict),
         ),
     )
 
@@ -286,7 +289,7 @@ def _split_warnings(task: Task, split: SplitSettings) -> Iterator[str]:
         yield "a split by hand does not keep windows of different splits apart"
 
 
-def _leak_warnings(task: Task) -> Iterator[str]:
+def _leak_warnings(task: Task, *, strict: bool) -> Iterator[str]:
     """Ways in which the data may tell a prediction what came after its instant."""
     timeless = [t.name for t in task.schema if t.time is None and t.name != task.entity and _has_facts(task, t)]
     if timeless and any(table.time is not None for table in task.schema):
@@ -295,8 +298,11 @@ def _leak_warnings(task: Task) -> Iterator[str]:
             f"rows without a time are seen by every prediction as they are today, whatever changed since: {names}; "
             "give them a time, or ignore the columns that change"
         )
-    if task.is_static and task.entity_table.time is not None:
-        yield "facts at the very instant of a row are seen by its prediction: none may have come with the target"
+    if task.is_static and task.entity_table.time is not None and not strict:
+        yield (
+            "facts at the very instant of a row are seen by its prediction: none may have come with the target; "
+            "'ties: strict' hides them"
+        )
 
 
 def _has_facts(task: Task, table: Table) -> bool:

@@ -112,7 +112,8 @@ def _name_fit(bench: Bench, profile: ColumnProfile, target: ColumnProfile) -> in
         return 3
     if profile.table == target.table and names and _ROLES & set(body):
         return 2
-    return 2 if own_name == table else 0
+    in_words = profile.is_text and own_name[-len(table) :] == table  # home_team, of teams named by their name
+    return 2 if own_name == table or in_words else 0
 
 
 def _may_refer(profile: ColumnProfile) -> bool:
