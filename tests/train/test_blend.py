@@ -91,6 +91,13 @@ def test_weights_are_fitted_on_the_later_half_by_models_that_know_the_earlier(mo
     assert [len(scores) for scores in beside.later] == [400, 400]
 
 
+def test_a_network_that_learnt_from_validation_labels_too_is_weighed_on_all_of_them() -> None:
+    labels, aggregates = make_labels(TaskKind.BINARY)
+    beside = blend.fit_beside(labels, aggregates, judge_of(TaskKind.BINARY), seed=0, ahead=False)
+    np.testing.assert_array_equal(beside.weighed, labels.split == 1)
+    np.testing.assert_array_equal(beside.later[0], beside.scores["LightGBM"][labels.split == 1])
+
+
 def test_where_validation_has_one_instant_all_of_it_is_weighed() -> None:
     labels, aggregates = make_labels(TaskKind.BINARY)
     one = labels.where((labels.split != 1) | (labels.as_of_us == 8 * DAY_US))

@@ -48,18 +48,19 @@ class Beside:
     later: tuple[Floats, Floats]
 
 
-def fit_beside(labels: Labels, aggregates: Aggregates, judge: Judge, *, seed: int) -> Beside:
+def fit_beside(labels: Labels, aggregates: Aggregates, judge: Judge, *, seed: int, ahead: bool = True) -> Beside:
     """Train trees and a linear model, as they are judged, as they are weighed and as they are served.
 
-    A served model has learnt from the newest labels and the network has not. The weights are fitted to the same: on the
-    later half of the validation period, with models that know the earlier one. Where all validation labels have one
-    instant there is no earlier half.
+    Those that are served have learnt from the newest labels, and mostly the network has not. The weights are fitted to
+    the same: on the later half of the validation period, with models that know the earlier one. Where all validation
+    labels have one instant there is no earlier half.
 
     Args:
         labels: of all splits.
         aggregates: their features, row for row.
         judge: of the task.
         seed: of draws.
+        ahead: the network that is served has not learnt from the validation labels.
     """
     values = aggregates.values
     trees = fit_trees(labels, aggregates, seed=seed)
@@ -67,7 +68,9 @@ def fit_beside(labels: Labels, aggregates: Aggregates, judge: Judge, *, seed: in
     weighed = _later_half(labels)
     known = (labels.split < 2) & ~weighed
     later = trees, linear
-    if (known & (labels.split == 1)).any():
+    if not ahead:
+        weighed = labels.split == 1
+    elif (known & (labels.split == 1)).any():
         later = (
             refit_trees(trees, labels, aggregates, known, seed=seed),
             refit_linear(penalty, labels, aggregates, known, seed=seed),

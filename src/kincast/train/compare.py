@@ -74,7 +74,8 @@ def compare(
         if loader.items is not None:  # the baselines of links are rules
             found_rules = link_heuristics(loader.items, loader.items.length_us)
             rules[split] = {name: rule(seeds) for name, rule in found_rules.items()}
-    rivals, beside = _rivals(snapshot, prepared, settings, entities, progress)
+    ahead = networks[0] is networks[1]
+    rivals, beside = _rivals(snapshot, prepared, settings, entities, ahead, progress)
     blend = None
     if beside is not None and beside.weighed.any():
         assert isinstance(prepared.judge, Judge)
@@ -122,6 +123,7 @@ def _rivals(
     prepared: Prepared,
     settings: TaskSettings,
     entities: NDArray[np.int64],
+    ahead: bool,
     progress: Progress,
 ) -> tuple[Contenders, Beside | None]:
     """Scores of the baselines for all labels, and those among them that a network is blended with."""
@@ -133,7 +135,7 @@ def _rivals(
     progress("train LightGBM", 0, 1)
     beside = None
     if labels.kind in BLENDED and settings.train.blend and isinstance(prepared.judge, Judge):
-        beside = fit_beside(whole, aggregates, prepared.judge, seed=seed)
+        beside = fit_beside(whole, aggregates, prepared.judge, seed=seed, ahead=ahead)
     known = {} if beside is None else beside.scores
     field = Field(prepared.task, whole, snapshot, seeds, aggregates, known, seed, settings.strict)
     rivals = contenders(field, prepared.parts)
