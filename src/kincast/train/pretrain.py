@@ -33,14 +33,31 @@ from kincast.query.task import Task, TaskKind
 from kincast.registry.pretrained import Pretrained, save_pretrained
 from kincast.train.checkpoint import remove_checkpoint
 from kincast.train.judge import judge_of
-from kincast.train.prepare import CLASSES, Prepared, label_folder, labels_of, new_network, objective_of, run_folder
+from kincast.train.prepare import (
+    CLASSES,
+    Prepared,
+    label_folder,
+    labels_of,
+    new_network,
+    objective_of,
+    run_folder,
+    settled,
+)
 from kincast.train.run import fit_network
 from kincast.train.start import body_of, first_judged_us
 
 USUAL = Span(30, "days")
 MOST_CLASSES = 64
 """Classes of a target at most; with more, most of them are too rare to be learnt."""
-ENDS = {"loss": None, "class_weights": False, "majority_ratio": None, "weights": "loss", "stop_after": None}
+WITHOUT_LABELS = {
+    "loss": None,
+    "class_weights": False,
+    "majority_ratio": None,
+    "weights": "loss",
+    "stop_after": None,
+    "start_from": None,
+    "freeze_body_epochs": 0,
+}
 """Settings of a training that belong to a task's own labels, and what they are here."""
 
 
@@ -77,6 +94,7 @@ def pretrain_task(
     scratch = f"{name} pretrain"
     runs = project.model_copy(update={"tasks": {scratch: own}})
     prepared = prepare_pretext(runs, scratch, task, pretext, snapshot, progress)
+    own = settled(own, snapshot, prepared)
     fit = fit_network(prepared, own, snapshot, run_folder(runs, scratch), resume=resume, progress=progress)
     network = new_network(snapshot, prepared, own)
     network.load_state_dict(fit.weights)
@@ -171,7 +189,7 @@ def _end_us(project: Project, name: str, task: Task, snapshot: Snapshot) -> int:
 def _settings(settings: TaskSettings, windows: Sequence[Span], end_us: int) -> TaskSettings:
     """The settings of a training without labels; the shape of the network stays the task's."""
     plan = settings.pretrain
-    train = {**ENDS, "max_epochs": plan.max_epochs, "start_from": None, "freeze_body_epochs": 0}
+    train = {**WITHOUT_LABELS, "max_epochs": plan.max_epochs}
     step = plan.step or min(windows, key=lambda window: window.approx_us)
     split = SplitSettings(family="date_offset", step=step, end=end_us)
     return settings.model_copy(
