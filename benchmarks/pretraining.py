@@ -1,10 +1,10 @@
 """Pretraining: a network trained from scratch against one pre-trained without labels, on few labels and on all.
 
 Churn and spend in the demo's shop, and two Formula 1 tasks (rolling). For each number of labels the same rows are drawn
-for both, by the seed; both have the same plan but for what is said here: the learning rate of each is the one of
-``RATES`` that is better on the validation period with 200 labels and the first seed, and what is fine-tuned learns its
-head alone for the first epochs. Both stop by the validation period and are measured on the test period. The network
-alone: no trees, no calibration. What is pre-trained ends before the validation period.
+for both, by the seed, and both have the same plan, but that the head of what is fine-tuned learns alone for the first
+epochs; ``FEW`` and ``FROZEN`` were chosen on churn's validation period. Both stop by the validation period, whole as it
+is, and are measured on the test period. The network alone: no trees, no calibration. Pre-training ends where the
+validation period begins.
 
     python benchmarks/pretraining.py
     python benchmarks/pretraining.py --tasks churn --seeds 1
@@ -30,16 +30,12 @@ from kincast.query.labels import Labels
 from kincast.query.task import TaskKind
 from kincast.registry.pretrained import Pretrained
 from kincast.train.compare import target_of_split
-from kincast.train.loop import Fit
-from kincast.train.metric import is_better
 from kincast.train.prepare import Prepared, examples, new_loader, new_network, objective_of, prepare, settled
 from kincast.train.pretrain import pretrain_task
 from kincast.train.run import fit_network
 
 TASKS = {"churn": SHOP, "spend": SHOP, "dnf-rolling": HERE / "f1", "top3-rolling": HERE / "f1"}
 SIZES = (50, 100, 200, 500, 0)  # labels; 0 for all
-RATES = (3e-3, 1e-3)
-CHOSEN_AT = 200
 FEW = {"batch_size": 32, "max_epochs": 30, "patience": 8}
 """The plan for few labels; all of them have the task's own."""
 FROZEN = 3
@@ -62,20 +58,15 @@ def few(prepared: Prepared, settings: TaskSettings, number: int, seed: int) -> P
 
 
 def fitted(
-    prepared: Prepared, settings: TaskSettings, snapshot: Snapshot, number: int, seed: int, **train: float
-) -> tuple[float, float]:
-    """Validation and test metric of one training."""
+    prepared: Prepared, settings: TaskSettings, snapshot: Snapshot, number: int, seed: int, **train: int
+) -> float:
+    """The metric that decides, on the test period, after one training."""
     plan = settings.train.model_copy(update={"seed": seed, "blend": False, **(FEW if number else {}), **train})
     settings = settings.model_copy(update={"train": plan})
     prepared = few(prepared, settings, number, seed)
     settings = settled(settings, snapshot, prepared)
     with tempfile.TemporaryDirectory() as folder:
         fit = fit_network(prepared, settings, snapshot, Path(folder))
-    return fit.epochs[fit.best_epoch - 1][prepared.judge.of_epochs], test_metric(prepared, settings, snapshot, fit)
-
-
-def test_metric(prepared: Prepared, settings: TaskSettings, snapshot: Snapshot, fit: Fit) -> float:
-    """The metric that decides, on the test period."""
     network = new_network(snapshot, prepared, settings)
     network.load_state_dict(fit.weights)
     loader = new_loader(snapshot, prepared, settings)
@@ -95,25 +86,13 @@ def compare(project: Project, name: str, snapshot: Snapshot, options: argparse.N
     started = prepare(project.model_copy(update={"tasks": tasks}), name, snapshot)
     metric, labels = plain.judge.of_epochs, plain.labels
     print(f"  {sizes(labels)}; {metric} of the test period, mean and deviation of {options.seeds} seeds")
-    arms: dict[str, tuple[Prepared, dict[str, float]]] = {
+    arms: dict[str, tuple[Prepared, dict[str, int]]] = {
         "from scratch": (plain, {}),
         "fine-tuned": (started, {"freeze_body_epochs": FROZEN}),
     }
-    rates = {}
-    for arm, (prepared, more) in arms.items():
-        rates[arm] = RATES[0]
-        best, _ = fitted(prepared, settings, snapshot, CHOSEN_AT, 0, learning_rate=RATES[0], **more)
-        for rate in RATES[1:]:
-            value, _ = fitted(prepared, settings, snapshot, CHOSEN_AT, 0, learning_rate=rate, **more)
-            if is_better(metric, value, best):
-                rates[arm], best = rate, value
-    print(f"  learning rates: {', '.join(f'{arm} {rate:g}' for arm, rate in rates.items())}", flush=True)
     for number in options.sizes:
         values = {
-            arm: [
-                fitted(prepared, settings, snapshot, number, seed, learning_rate=rates[arm], **more)[1]
-                for seed in range(options.seeds)
-            ]
+            arm: [fitted(prepared, settings, snapshot, number, seed, **more) for seed in range(options.seeds)]
             for arm, (prepared, more) in arms.items()
         }
         shown = "; ".join(f"{arm} {np.mean(own):.4f} ± {np.std(own):.4f}" for arm, own in values.items())
@@ -144,7 +123,7 @@ def main() -> None:
     limit_threads()
     print(f"load {np.round(os.getloadavg(), 1).tolist()}, {torch.get_num_threads()} torch threads")
     for name in options.tasks.split(","):
-        with opened(TASKS[name], 12) as (project, snapshot):
+        with opened(TASKS[name], 6) as (project, snapshot):
             compare(project, name, snapshot, options)
     print(f"load {np.round(os.getloadavg(), 1).tolist()}")
 

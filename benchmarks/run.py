@@ -48,6 +48,7 @@ COMMANDS = {
     "planetoid": ("planetoid.py",),
     "tu": ("tu.py",),
     "trust": ("trust.py",),
+    "pretraining": ("pretraining.py",),
 }
 """Name → script and its arguments."""
 

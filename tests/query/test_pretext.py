@@ -59,6 +59,8 @@ def test_hidden_columns_and_far_facts_are_left_out_and_the_filter_is_kept() -> N
     text = pretext_query(_schema(1), "people", WINDOWS, hops=1, hidden=hidden, where=where)
     assert not [target for target in _targets(_schema(1), text) if "kind" in target or "notes" in target]
     assert text.endswith(f"WHERE {where}")
+    text = pretext_query(_schema(1), "people", WINDOWS, facts=["notes"])
+    assert {target[:11] for target in _targets(_schema(1), text)} == {"COUNT(notes"}
 
 
 def test_no_more_targets_than_a_query_may_have() -> None:

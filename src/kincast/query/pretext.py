@@ -21,6 +21,7 @@ def pretext_query(
     entity: str,
     windows: Sequence[Span],
     *,
+    facts: Collection[str] | None = None,
     hops: int = MAX_HOPS,
     hidden: Collection[tuple[str, str]] = (),
     where: str | None = None,
@@ -35,6 +36,7 @@ def pretext_query(
         schema: tables and links.
         entity: table of the rows.
         windows: from the instant on, each longer than nothing.
+        facts: tables that are asked about; by default all whose rows have a time.
         hops: links between a row and its facts at most; more than ``MAX_HOPS`` are not followed.
         hidden: (table, column) pairs that are not asked about.
         where: condition on the rows; by default those with a fact in the last ``LOOK_BACK`` of the longest window.
@@ -42,7 +44,8 @@ def pretext_query(
     Raises:
         ProjectError: no table of facts leads to the entity.
     """
-    paths = [path for path in _paths(schema, entity, min(hops, MAX_HOPS)) if schema.table(path[-1].table).time]
+    known = [table.name for table in schema if table.time is not None and (facts is None or table.name in facts)]
+    paths = [path for path in _paths(schema, entity, min(hops, MAX_HOPS)) if path[-1].table in known]
     if not paths:
         hint = f"name another entity that facts with a time refer to, in the block pretrain, instead of {entity}"
         raise ProjectError(f"nothing that has a time refers to {entity}", where="pretrain", hint=hint)

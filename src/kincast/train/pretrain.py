@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from kincast.model.network import weights_of
 from kincast.model.threads import limit_threads
 from kincast.progress import Progress, silent
 from kincast.project import Project, SplitSettings, TaskSettings
-from kincast.query.anchors import MAX_ANCHORS, time_range
+from kincast.query.anchors import time_range
 from kincast.query.block import Plan, make_blocks
 from kincast.query.compile import compile_task, length_of
 from kincast.query.encode import encode
@@ -47,6 +47,8 @@ from kincast.train.run import fit_network
 from kincast.train.start import body_of, first_judged_us
 
 USUAL = Span(30, "days")
+MOST_INSTANTS = 400
+"""Instants at most, the newest: what was usual long before says less."""
 MOST_CLASSES = 64
 """Classes of a target at most; with more, most of them are too rare to be learnt."""
 WITHOUT_LABELS = {
@@ -89,7 +91,7 @@ def pretrain_task(
     if task.kind is TaskKind.STATIC_LINK:
         raise ProjectError(f"there is no pre-training for {task.kind.words}", where=f"tasks.{name}", hint="train")
     end_us = _end_us(project, name, task, snapshot)
-    pretext = pretext_task(task, settings)
+    pretext = pretext_task(task, settings, facts_of(snapshot, end_us))
     own = _settings(settings, windows_of(task, settings), end_us)
     scratch = f"{name} pretrain"
     runs = project.model_copy(update={"tasks": {scratch: own}})
@@ -120,8 +122,23 @@ def pretrain_task(
     return saved
 
 
-def pretext_task(task: Task, settings: TaskSettings) -> Task:
-    """What is learnt for a task without labels."""
+def facts_of(snapshot: Snapshot, end_us: int) -> list[str]:
+    """Tables that have a row with a time by the end."""
+    tables = snapshot.tables.values()
+    return [table.name for table in tables if table.time_us is not None and (table.time_us[:1] <= end_us).any()]
+
+
+def pretext_task(task: Task, settings: TaskSettings, facts: Collection[str]) -> Task:
+    """What is learnt for a task without labels.
+
+    Args:
+        task: what is predicted.
+        settings: of the task.
+        facts: tables that are asked about.
+
+    Raises:
+        ProjectError: there is no such entity, or none of these tables leads to it.
+    """
     plan, schema = settings.pretrain, task.schema
     entity = plan.entity or task.entity
     if not schema.has_table(entity):
@@ -130,8 +147,8 @@ def pretext_task(task: Task, settings: TaskSettings) -> Task:
     where = None
     if entity == task.entity and task.query.where is not None and not task.is_static:
         where = print_node(task.query.where)
-    hops = settings.model.num_hops
-    query = pretext_query(schema, entity, windows_of(task, settings), hops=hops, hidden=task.hidden, where=where)
+    windows, hops = windows_of(task, settings), settings.model.num_hops
+    query = pretext_query(schema, entity, windows, facts=facts, hops=hops, hidden=task.hidden, where=where)
     return compile_task(query, schema)
 
 
@@ -197,7 +214,7 @@ def _settings(settings: TaskSettings, windows: Sequence[Span], end_us: int) -> T
             "labels": None,
             "plan": None,
             "split": split,
-            "model": settings.model.model_copy(update={"label_history": 0}),
+            "model": settings.model.model_copy(update={"label_history": 0, "post_layers": 0}),
             "train": settings.train.model_copy(update=train),
         }
     )
@@ -215,7 +232,7 @@ def instants_of(first_us: int, end_us: int, window: Span, step: Span) -> tuple[i
     last = shifted(end_us, -window)
     newest, floor = shifted(last, -window), shifted(first_us, step)
     found = [last]
-    while len(found) < MAX_ANCHORS and (instant := shifted(newest, step * (1 - len(found)))) >= floor:
+    while len(found) < MOST_INSTANTS and (instant := shifted(newest, step * (1 - len(found)))) >= floor:
         found.append(instant)
     return tuple(reversed(found))
 
