@@ -88,13 +88,14 @@ def test_what_happens_behind_the_end_changes_nothing(pretrained: Pretrained, tmp
 
 
 @pytest.mark.parametrize("step", [Span(7, "days"), Span(1, "months")])
-def test_all_windows_end_by_the_end_and_those_before_the_last_by_its_beginning(step: Span) -> None:
+def test_all_windows_end_by_the_end_and_those_of_training_before_validation(step: Span) -> None:
     first, window = parse_instant("2023-01-05"), Span(1, "months")
-    instants = instants_of(first, END, window, step)
-    assert list(instants) == sorted(set(instants))
-    assert add(instants[-1], window) <= END
-    assert all(add(instant, window) <= instants[-1] for instant in instants[:-1])
-    assert add(first, step) <= instants[0] < add(add(first, step), step)
+    train, validation = instants_of(first, END, window, step)
+    assert list(train + validation) == sorted({*train, *validation})
+    assert 0.05 < len(validation) / len(train) < 0.2
+    assert add(validation[-1], window) <= END
+    assert all(add(instant, window) <= validation[0] for instant in train)
+    assert add(first, step) <= train[0] < add(add(first, step), step)
 
 
 def test_an_end_behind_the_beginning_of_validation_is_refused(planted: Planted) -> None:
@@ -185,8 +186,17 @@ def test_a_version_that_started_from_it_is_made_again_by_its_plan(
     again = train_task(small(project), "buys", snapshot=snapshot, plan=plan)
     assert same(again.weights(), started.weights())
     assert started.info.settings["train"]["start_from"] == pretrained.id
-    scratch = train_task(small(project), "buys", snapshot=snapshot)
-    assert not same(scratch.weights(), started.weights())
+
+
+def test_a_search_tries_both_ways(planted: Planted, pretrained: Pretrained, started: Version) -> None:
+    project, snapshot = planted
+    changes = {"training_job.num_experiments": 2, "optimization.start_from": [None, "buys"]}
+    plan = edit_plan(ModelPlan(), changes)
+    found = train_task(small(project), "buys", snapshot=snapshot, plan=plan)
+    trials = {trial["values"]["optimization.start_from"]: trial for trial in found.info.search["trials"]}
+    assert trials.keys() == {None, pretrained.id}
+    assert trials[pretrained.id]["epochs"] == [epoch["auroc"] for epoch in started.features["epochs"]]
+    assert trials[None]["epochs"] != trials[pretrained.id]["epochs"]
 
 
 def test_training_begins_with_its_weights_and_leaves_them_while_they_are_frozen(

@@ -31,6 +31,6 @@ def pretrain(
     skill = max(epoch["skill"] for epoch in found.epochs)
     end = format_instant(found.end_us)
     console.say(f"learnt {amount(len(found.targets), 'target')} of {found.entity} from facts up to {end}")
-    console.say(f"skill on the newest window: {skill:.3f}, where 0 is a constant guess and 1 perfect")
+    console.say(f"skill at the newest instants: {skill:.3f}, where 0 is a constant guess and 1 perfect")
     console.say(f"pre-trained network {found.id}; next: kincast train {name} --start-from {name}")
     console.result(found.as_dict())

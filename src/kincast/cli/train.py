@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kincast.train.search.plan import ModelPlan
 
 
-def train(
+def train(  # over budget: each argument is an option of the command
     task: TaskArgument = None,
     plan: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE", help="Search this model plan, and keep what is best.")

@@ -49,6 +49,8 @@ from kincast.train.start import body_of, first_judged_us
 USUAL = Span(30, "days")
 MOST_INSTANTS = 400
 """Instants at most, the newest: what was usual long before says less."""
+HELD_OUT = 0.1
+"""Share of the instants, the newest, that decide which epoch is best."""
 MOST_CLASSES = 64
 """Classes of a target at most; with more, most of them are too rare to be learnt."""
 WITHOUT_LABELS = {
@@ -69,7 +71,7 @@ def pretrain_task(
     """Pre-train a network for a task of a project, and save it.
 
     It learns a query of many targets that the schema gives (``kincast.query.pretext``), at instants whose windows end
-    before the task is validated. The newest of these windows decides which epoch is best.
+    before the task is validated. The newest of these instants decide which epoch is best.
 
     Args:
         project: its settings and folders.
@@ -220,8 +222,10 @@ def _settings(settings: TaskSettings, windows: Sequence[Span], end_us: int) -> T
     )
 
 
-def instants_of(first_us: int, end_us: int, window: Span, step: Span) -> tuple[int, ...]:
-    """Instants, ascending, whose windows end by ``end_us``; that of the last one begins when those before have ended.
+def instants_of(first_us: int, end_us: int, window: Span, step: Span) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Instants, ascending, of training and of validation, which has the newest.
+
+    All windows end by ``end_us``, and those of training before the first instant of validation.
 
     Args:
         first_us: of the facts; the first instant is a step later.
@@ -229,29 +233,31 @@ def instants_of(first_us: int, end_us: int, window: Span, step: Span) -> tuple[i
         window: the longest.
         step: between instants.
     """
-    last = shifted(end_us, -window)
-    newest, floor = shifted(last, -window), shifted(first_us, step)
+    last, floor = shifted(end_us, -window), shifted(first_us, step)
     found = [last]
-    while len(found) < MOST_INSTANTS and (instant := shifted(newest, step * (1 - len(found)))) >= floor:
+    while len(found) < MOST_INSTANTS and (instant := shifted(last, step * -len(found))) >= floor:
         found.append(instant)
-    return tuple(reversed(found))
+    num = max(1, round(HELD_OUT * len(found)))
+    validation = found[:num][::-1]
+    train = [instant for instant in found[num:][::-1] if shifted(instant, window) <= validation[0]]
+    return tuple(train), tuple(validation)
 
 
 def _parts(
     pretext: Task, snapshot: Snapshot, settings: TaskSettings, folder: Path, progress: Progress
 ) -> dict[str, Labels]:
-    """The labels of each target that can be learnt, by its text: the newest window validates, all others train."""
+    """The labels of each target that can be learnt, by its text."""
     assert pretext.window is not None
     assert settings.split.end_us is not None
     assert settings.split.step is not None
     found: dict[str, Labels] = {}
     with snapshot.open_tables() as tables:
         first_us, _ = time_range(tables, pretext.fact_tables)
-        instants = instants_of(first_us, settings.split.end_us, pretext.window[1], settings.split.step)
+        train, held_out = instants_of(first_us, settings.split.end_us, pretext.window[1], settings.split.step)
         for part in pretext.targets:
-            table = pa.concat_tables(make_blocks(Plan(part, tables, instants), folder, progress))
+            table = pa.concat_tables(make_blocks(Plan(part, tables, (*train, *held_out)), folder, progress))
             rows, as_of_us = (table[name].to_numpy().astype(np.int64, copy=False) for name in ("row", "as_of_us"))
-            known, split = encode(part, table["target"]), (as_of_us == instants[-1]).astype(np.int8)
+            known, split = encode(part, table["target"]), np.isin(as_of_us, held_out).astype(np.int8)
             labels = Labels(part.entity, part.kind, rows, as_of_us, known.target, split, known.classes)
             if _says_something(labels):
                 found[print_node(part.query.target)] = labels

@@ -95,7 +95,8 @@ def start(network: Network | LinkNetwork, found: Pretrained) -> None:
         if name not in own or own[name].shape != weight.shape:
             there = f"has shape {list(own[name].shape)}" if name in own else "is not there"
             what = f"the weight {name} of {found.id} has shape {list(weight.shape)}, and in the task's network {there}"
-            raise ProjectError(what, where=_WHERE, hint="pre-train again with the task's settings")
+            hint = "pre-train again with the task's settings; a transformer has no label_history here"
+            raise ProjectError(what, where=_WHERE, hint=hint)
     trunk.load_state_dict({**own, **weights})
 
 
