@@ -50,6 +50,7 @@ COMMANDS = {
     "tu": ("tu.py",),
     "trust": ("trust.py",),
     "cluster": ("cluster.py",),
+    "pretraining": ("pretraining.py",),
 }
 """Name → script and its arguments."""
 

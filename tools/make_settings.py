@@ -18,6 +18,7 @@ from kincast.project import (
     LiveSettings,
     ModelSettings,
     PredictSettings,
+    PretrainSettings,
     Project,
     SamplingSettings,
     Settings,
@@ -36,6 +37,7 @@ BLOCKS: tuple[tuple[str, type[Settings]], ...] = (
     ("tasks.NAME.model", ModelSettings),
     ("tasks.NAME.model.sampling", SamplingSettings),
     ("tasks.NAME.train", TrainSettings),
+    ("tasks.NAME.pretrain", PretrainSettings),
     ("tasks.NAME.predict", PredictSettings),
 )
 HEAD = """\

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kincast.schema import Schema
     from kincast.source.open import open_source
     from kincast.source.stream import open_stream
+    from kincast.train.pretrain import pretrain_task
     from kincast.train.run import train_task
     from kincast.train.search.plan import ModelPlan
     from kincast.train.search.read import read_plan
@@ -53,6 +54,7 @@ __all__ = [
     "open_source",
     "open_stream",
     "predict_all",
+    "pretrain_task",
     "read_plan",
     "read_project",
     "suggest_model_plan",
@@ -81,6 +83,7 @@ _HOMES = {
     "open_source": "kincast.source.open",
     "open_stream": "kincast.source.stream",
     "predict_all": "kincast.predict.batch",
+    "pretrain_task": "kincast.train.pretrain",
     "read_plan": "kincast.train.search.read",
     "read_project": "kincast.project",
     "suggest_model_plan": "kincast.train.search.suggest",

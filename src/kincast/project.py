@@ -362,6 +362,9 @@ class TrainSettings(Settings):
         negatives: items that those linked to are told apart from: ``all``, those of the other rows ``in_batch``, or
             ``uniform`` or ``popularity`` draws; by default ``all`` up to 20,000 items, ``in_batch`` beyond.
         num_negatives: drawn for each row by ``uniform`` and ``popularity``.
+        start_from: a pre-trained network that encoders and body begin as, of ``kincast pretrain``: the name of the task
+            it was made for, or its id; see ``docs/how-to/pretraining.md``.
+        freeze_body_epochs: first passes in which the heads alone learn, over encoders and body as they are.
         seed: of every random draw.
         num_threads: loader threads; None picks by the machine.
         num_parts: that a batch is worked on in, at once; as many processes at most can train together, and how many do
@@ -389,11 +392,40 @@ class TrainSettings(Settings):
     majority_ratio: float | None = Field(None, gt=0)
     negatives: Literal["all", "in_batch", "uniform", "popularity"] | None = None
     num_negatives: int = Field(64, ge=1, le=10_000)
+    start_from: str | None = Field(None, min_length=1)
+    freeze_body_epochs: int = Field(0, ge=0)
     seed: int = Field(0, ge=0, lt=2**31)
     num_threads: int | None = Field(None, ge=1, le=1024)
     num_parts: int = Field(2, ge=1, le=64)
     precision: Precision = "float32"
     calibration: Literal["auto", "temperature", "isotonic", "none"] = "auto"
+
+
+class PretrainSettings(Settings):
+    """What ``kincast pretrain`` learns without labels: what comes next along the links of a row.
+
+    The network and how it is trained are those of the task.
+
+    Attributes:
+        entity: table of the rows that are looked at; the task's own by default.
+        windows: how far ahead; by default half the task's window and twice the window, 30 days without one.
+        step: from one instant to the next; the shortest window by default.
+        end_us: nothing after it is looked at; by default the first instant that the task is validated at.
+        max_epochs: passes at most.
+    """
+
+    entity: str | None = None
+    windows: tuple[SpanField, ...] = ()
+    step: SpanField | None = None
+    end_us: InstantField | None = Field(None, alias="end")
+    max_epochs: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _sound(self) -> PretrainSettings:
+        spans = self.windows if self.step is None else (*self.windows, self.step)
+        if any(span.approx_us <= 0 for span in spans):
+            raise ValueError("windows and step are longer than nothing")
+        return self
 
 
 class PredictSettings(Settings):
@@ -414,6 +446,7 @@ class TaskSettings(Settings):
         labels: Parquet or CSV file with the entity's key columns, ``as_of``, ``target`` and ``split``
             (train, validation, test), used instead of computing labels; the query still says what they mean.
         ties: whether a prediction sees facts at its very instant: ``visible`` does, ``strict`` sees earlier ones only.
+        pretrain: what ``kincast pretrain`` learns for it without labels.
         predict: what predictions say.
         cohorts: columns of the entity's table, as ``customers.country``, by which the test metrics are shown apart.
         plan: a model plan, searched before the best of it is trained; what it does not say is as here.
@@ -427,6 +460,7 @@ class TaskSettings(Settings):
     split: SplitSettings = Field(default_factory=SplitSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
+    pretrain: PretrainSettings = Field(default_factory=PretrainSettings)
     predict: PredictSettings = Field(default_factory=PredictSettings)
     cohorts: tuple[str, ...] = ()
     published: dict[str, dict[str, Text | float]] = Field(default_factory=dict)
@@ -522,6 +556,11 @@ class Project(Settings):
     def versions(self) -> Path:
         """Folder of model versions."""
         return self.work / "versions"
+
+    @property
+    def pretrained(self) -> Path:
+        """Folder of pre-trained networks."""
+        return self.work / "pretrained"
 
     @property
     def store(self) -> Path:

@@ -15,7 +15,8 @@ from tests.registry.examples import WEIGHTS, version, version_info
 
 from kincast.errors import StorageError, VersionError
 from kincast.registry import version as module
-from kincast.registry.version import FILES, MANIFEST_FILE, VersionInfo, list_versions, load_version, save_version
+from kincast.registry.folder import MANIFEST_FILE
+from kincast.registry.version import FILES, VersionInfo, list_versions, load_version, save_version
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from kincast.cli import (
     init,
     plan,
     predict,
+    pretrain,
     query,
     report,
     serve,
@@ -59,6 +60,7 @@ app.command("append")(append.append)
 app.command("compact")(compact.compact)
 app.command("forget")(forget.forget)
 app.command("plan")(plan.plan)
+app.command("pretrain")(pretrain.pretrain)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)

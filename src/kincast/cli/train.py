@@ -29,6 +29,9 @@ def train(  # over budget: each argument is an option of the command
     budget: Annotated[
         str | None, typer.Option("--budget", metavar="TIME", help="Of a search, such as 10m, 2h or '90 minutes'.")
     ] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--start-from", metavar="NAME", help="Begin as this pre-trained network.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped training was.")] = False,
     cluster: Annotated[
         str | None,
@@ -44,7 +47,11 @@ def train(  # over budget: each argument is an option of the command
 
     console = Console(as_json=as_json, quiet=quiet)
     workspace = Workspace.open(project)
-    name, _ = workspace.project.task(task)
+    name, settings = workspace.project.task(task)
+    if start_from is not None:
+        own = settings.model_copy(update={"train": settings.train.model_copy(update={"start_from": start_from})})
+        tasks = {**workspace.project.tasks, name: own}
+        workspace = Workspace(workspace.project.model_copy(update={"tasks": tasks}))
     budget_s = None if budget is None else seconds_of(budget)
     found = _plan_of(console, workspace, name, plan, mode)
     options: dict[str, Any] = {"plan": found, "budget_s": budget_s, "resume": resume}

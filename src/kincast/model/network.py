@@ -23,6 +23,9 @@ from kincast.sample.edge import EdgeType
 from kincast.sample.through import through_edges
 from kincast.schema import Schema
 
+BODY = ("encoders.", "pre.", "body.")
+"""How the names of those weights begin that are not of the heads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:

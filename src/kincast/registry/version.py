@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -17,14 +16,12 @@ import numpy.typing as npt
 import safetensors.numpy
 import yaml
 
-from kincast.atomic import publish_folder
 from kincast.errors import KincastError, VersionError
+from kincast.registry.folder import canonical_json, digest_of, load_folder, save_folder
 from kincast.schema import Schema
 
-FORMAT = 1
 NETWORK_ALONE = "graph network alone"
 """Among the baselines of a blend: the network in it."""
-MANIFEST_FILE = "manifest.json"
 INFO_FILE = "version.json"
 SCHEMA_FILE = "schema.json"
 SETTINGS_FILE = "settings.yaml"
@@ -211,21 +208,14 @@ def save_version(
         StorageError: the disk refused.
     """
     contents = _contents(info, weights, features)
-    digest = hashlib.sha256()
-    for name in sorted(contents):
-        digest.update(name.encode() + b"\0" + contents[name])
     created = datetime.fromtimestamp(info.created_us / 1e6, tz=UTC)
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", info.task).strip("-.") or "task"
-    info = replace(info, id=f"{slug}-{created:%Y%m%dT%H%M%S}-{digest.hexdigest()[:6]}")
+    info = replace(info, id=f"{slug}-{created:%Y%m%dT%H%M%S}-{digest_of(contents)[:6]}")
     folder = root / info.id
     if folder.is_dir():  # the same content at the same instant is the same version
         return load_version(root, info.id)
     contents = _contents(info, weights, features)
-    with publish_folder(folder) as temporary:
-        for name, content in contents.items():
-            (temporary / name).write_bytes(content)
-        files = {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in contents.items()}
-        (temporary / MANIFEST_FILE).write_bytes(canonical_json({"format": FORMAT, "files": files}))
+    save_folder(folder, contents)
     return Version(folder, info, json.loads(contents[FEATURES_FILE]))
 
 
@@ -243,7 +233,7 @@ def load_version(root: Path, id: str) -> Version:
     if not _ID.fullmatch(id) or not folder.is_dir():
         known = ", ".join(list_versions(root)[-3:]) or "none yet"
         raise VersionError(f"there is no version '{id}'", where=str(root), hint=f"newest versions: {known}")
-    contents = {name: _verified(folder, name, entry) for name, entry in _manifest(folder).items()}
+    contents = load_folder(folder, FILES)
     try:
         values = json.loads(contents[INFO_FILE])
         values["schema"] = json.loads(contents[SCHEMA_FILE])
@@ -267,19 +257,6 @@ def list_versions(root: Path) -> list[str]:
     return sorted(names, key=lambda name: (name.rsplit("-", 2)[1], name))
 
 
-def canonical_json(values: Any) -> bytes:
-    """JSON with sorted names, no spaces and no NaN: equal values give equal bytes.
-
-    Raises:
-        VersionError: something in it is not a plain JSON value.
-    """
-    try:
-        text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise VersionError(f"a version holds plain JSON values only: {error}") from None
-    return text.encode() + b"\n"
-
-
 def _contents(
     info: VersionInfo, weights: Mapping[str, npt.NDArray[Any]], features: Mapping[str, Any]
 ) -> dict[str, bytes]:
@@ -300,37 +277,6 @@ def _contents(
         FEATURES_FILE: canonical_json(features),
         WEIGHTS_FILE: safetensors.numpy.save(arrays),
     }
-
-
-def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / MANIFEST_FILE
-    try:
-        manifest = json.loads(path.read_bytes())
-        if manifest["format"] != FORMAT:
-            hint = "open it with the Kincast that wrote it, or train again"
-            raise VersionError(f"has format {manifest['format']}, not {FORMAT}", where=str(path), hint=hint)
-        files = manifest["files"]
-        return {name: {"bytes": int(files[name]["bytes"]), "sha256": str(files[name]["sha256"])} for name in FILES}
-    except FileNotFoundError:
-        raise VersionError("the file is missing", where=str(path), hint=_RESTORE) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise VersionError(f"the file is damaged: {error}", where=str(path), hint=_RESTORE) from None
-
-
-_RESTORE = "restore the version's folder from a copy, or train again"
-
-
-def _verified(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
-    path = folder / name
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        raise VersionError(f"the file {reason}", where=str(path), hint=_RESTORE) from None
-    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        what = f"the file is damaged: {len(content)} bytes do not have the hash of the {entry['bytes']} written"
-        raise VersionError(what, where=str(path), hint=_RESTORE)
-    return content
 
 
 def _plain_metrics(metrics: Metrics) -> dict[str, dict[str, list[float | None]]]:

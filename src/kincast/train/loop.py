@@ -18,7 +18,7 @@ from kincast.errors import TrainError
 from kincast.model.inputs import Inputs
 from kincast.model.joint import JointObjective
 from kincast.model.link import LinkNetwork
-from kincast.model.network import Network, weights_of
+from kincast.model.network import BODY, Network, weights_of
 from kincast.model.objective import Objective
 from kincast.model.score import InputLoader
 from kincast.progress import Progress, silent
@@ -122,6 +122,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
+        trunk = network.trunk if isinstance(network, LinkNetwork) else network
+        self.body = [weight for name, weight in trunk.named_parameters() if name.startswith(BODY)]
         self.metric = judge.of_epochs
         self.fit = Fit()
         self.epoch, self.batch, self.loss_sum, self.seconds, self.waited = 1, 0, 0.0, 0.0, 0.0
@@ -240,6 +242,9 @@ class Trainer:
             group["lr"] = rate * _rate(number, num_batches * self.settings.max_epochs)
         self.optimizer.zero_grad(set_to_none=True)
         value = self._backward(parts, examples)
+        if self.epoch <= self.settings.freeze_body_epochs:
+            for weight in self.body:
+                weight.grad = None  # which the optimiser passes over
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm or math.inf)
         if self.guard.ran_away(value, float(norm)):
             raise RanAwayError

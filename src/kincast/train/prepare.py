@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kincast.errors import DataError, ProjectError
 from kincast.feature.fit import fit_features
+from kincast.feature.spec import FeatureSpec
 from kincast.feature.store import FeatureStore, open_features
 from kincast.graph.snapshot import Snapshot
 from kincast.model.aggregate import AggregateSpec, Aggregator, fit_aggregates
@@ -31,6 +32,7 @@ from kincast.query.labels import Labels, target_labels, task_labels
 from kincast.query.print import print_node
 from kincast.query.several import one_of, side_by_side
 from kincast.query.task import Task, TaskKind
+from kincast.registry.pretrained import Pretrained
 from kincast.sample.batch import Seeds
 from kincast.sample.negative import item_path
 from kincast.sample.strategy import settle_fanouts
@@ -38,6 +40,7 @@ from kincast.train.freeze import frozen_alike
 from kincast.train.hidden import supervised, without_hidden
 from kincast.train.judge import JointJudge, Judge, judge_of
 from kincast.train.loop import Examples
+from kincast.train.start import find_start
 
 CLASSES = (TaskKind.BINARY, TaskKind.MULTICLASS)
 
@@ -56,6 +59,7 @@ class Prepared:
         seen: rows of the items seen in training; empty unless links are predicted.
         history: past labels, which the network and trees read as facts; None without.
         aggregates: what trees read; None for links.
+        start: the pre-trained network that training begins with, whose inputs are read; None without.
     """
 
     task: Task
@@ -67,6 +71,7 @@ class Prepared:
     seen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     history: LabelHistory | None = None
     aggregates: AggregateSpec | None = None
+    start: Pretrained | None = None
 
 
 def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress = silent) -> Prepared:
@@ -86,7 +91,8 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     train = labels.of(0)
     if len(train.rows) == 0:
         raise DataError("there is no training label", where=settings.query, hint="kincast explain shows the anchors")
-    features = features_of(project, settings, task, train, snapshot, progress)
+    start = find_start(project, settings, task, labels, project.features, snapshot.schema)
+    features = features_of(project, settings, task, train, snapshot, progress, start)
     objective, priors = objective_of(train, parts, settings)
     judge = judge_of(task, objective, labels.classes, priors)
     seen = np.zeros(0, np.int64)
@@ -96,15 +102,24 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     aggregates = None
     if task.kind not in LINKS:
         aggregates = fit_aggregates(snapshot, task.entity, features.spec.until_us, task.hidden)
-    return Prepared(task, labels, features, objective, judge, parts, seen, history, aggregates)
+    return Prepared(task, labels, features, objective, judge, parts, seen, history, aggregates, start)
 
 
 def features_of(
-    project: Project, settings: TaskSettings, task: Task, train: Labels, snapshot: Snapshot, progress: Progress = silent
+    project: Project,
+    settings: TaskSettings,
+    task: Task,
+    train: Labels,
+    snapshot: Snapshot,
+    progress: Progress = silent,
+    start: Pretrained | None = None,
 ) -> FeatureStore:
-    """Encoded features, with statistics of the period of the training labels."""
-    until_us = int(train.visible_us.max()) if not _is_timeless(task) else snapshot.max_time_us
-    spec = fit_features(snapshot, until_us - settings.strict, task.hidden, project.feature_settings)
+    """Encoded features, with statistics of the period of the training labels, or those that a start was made with."""
+    if start is not None:
+        spec = FeatureSpec.from_dict(start.features)
+    else:
+        until_us = int(train.visible_us.max()) if not _is_timeless(task) else snapshot.max_time_us
+        spec = fit_features(snapshot, until_us - settings.strict, task.hidden, project.feature_settings)
     folder, readahead = project.work / "features", project.features.readahead
     return open_features(snapshot, spec, folder, progress, readahead=readahead)
 

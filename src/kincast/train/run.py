@@ -44,8 +44,10 @@ from kincast.train.prepare import (
 )
 from kincast.train.search.plan import ModelPlan
 from kincast.train.search.read import read_plan
+from kincast.train.search.resolve import pinned
 from kincast.train.search.run import Found, Search
 from kincast.train.search.share import Shared
+from kincast.train.start import start
 
 Stop = Callable[[Fit], bool]
 Fitting = Callable[..., Fit]
@@ -149,7 +151,7 @@ def new_search(
         ProjectError: a setting does not suit the kind of task, such as refitting links without a time, whose graph
             differs from split to split.
     """
-    _, settings = project.task(name)
+    settings, plan = pinned(project, project.task(name)[1], plan)
     prepared = prepare(project, name, snapshot, progress)
     _check(snapshot, prepared, settings, plan)
     shared = Shared(project, settings, snapshot, prepared, plan.training_job.tune_metric)
@@ -209,6 +211,8 @@ def new_trainer(
 ) -> Trainer:
     """What trains the network of a task from its first weights; arguments as ``Trainer`` takes them."""
     network = new_network(snapshot, prepared, settings)
+    if prepared.start is not None:
+        start(network, prepared.start)
     loaders = (new_loader(snapshot, prepared, settings, 0), new_loader(snapshot, prepared, settings, 1))
     rest = (prepared.objective, prepared.judge, loaders, settings.train, folder, fingerprint)
     if prepared.task.kind not in LINKS:

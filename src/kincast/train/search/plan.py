@@ -117,6 +117,8 @@ class Optimization:
     weight_mode: Choice[str] | None = _setting("train.weights", {"weighted_loss": "loss", "sample": "sample"})
     calibration: Choice[str] | None = _setting("train.calibration")
     blend: Choice[bool] | None = _setting("train.blend")
+    start_from: Choice[str | None] | None = _setting("train.start_from")
+    freeze_body_epochs: Choice[int] | None = _setting("train.freeze_body_epochs")
     negatives: Choice[str | None] | None = _setting("train.negatives")
     num_negatives: Choice[int] | None = _setting("train.num_negatives")
 

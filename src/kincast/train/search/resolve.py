@@ -9,7 +9,16 @@ from pydantic import ValidationError
 
 from kincast.clock import Span
 from kincast.errors import ProjectError
-from kincast.project import FeatureSettings, ModelSettings, SamplingSettings, Settings, TaskSettings, TrainSettings
+from kincast.project import (
+    FeatureSettings,
+    ModelSettings,
+    Project,
+    SamplingSettings,
+    Settings,
+    TaskSettings,
+    TrainSettings,
+)
+from kincast.registry.pretrained import load_pretrained
 from kincast.train.search.choice import Choice, Parameter, put
 from kincast.train.search.plan import PARAMETERS, ModelPlan
 
@@ -52,6 +61,24 @@ def resolve(
         raise ProjectError(_message(error), where="plan") from None
     assert isinstance(found, FeatureSettings)
     return settings.model_copy(update={"model": model, "train": train}), found
+
+
+def pinned(project: Project, settings: TaskSettings, plan: ModelPlan) -> tuple[TaskSettings, ModelPlan]:
+    """Settings and plan with ids for the names of what they start from, so that what they say stays what it is.
+
+    Raises:
+        VersionError: there is no pre-trained network of that name, or it is damaged.
+    """
+
+    def id_of(name: str | None) -> str | None:
+        return None if name is None else load_pretrained(project.pretrained, name).id
+
+    train = settings.train.model_copy(update={"start_from": id_of(settings.train.start_from)})
+    choice = plan.optimization.start_from
+    if choice is not None:
+        ids = tuple(dict.fromkeys(id_of(name) for name in choice.values))
+        plan = put(plan, "optimization.start_from", Choice(ids))
+    return settings.model_copy(update={"train": train}), plan
 
 
 def fixed_plan(settings: TaskSettings, features: FeatureSettings, job: ModelPlan | None = None) -> ModelPlan:

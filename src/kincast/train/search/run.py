@@ -144,9 +144,11 @@ class Search:
         edges = edge_types(self.shared.snapshot.schema)
         for name, values in self.space.items():
             for place in range(len(values)):
-                settings, _ = self._settings({name: place})
+                settings, features = self._settings({name: place})
                 if name.startswith("optimization."):
                     self.shared.objective(settings)
+                if name == "optimization.start_from":
+                    self.shared.start(settings, features)
                 model = settled(settings, self.shared.snapshot, self.shared.prepared).model
                 link_samplings(edges, *plan_of(model))
 

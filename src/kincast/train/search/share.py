@@ -12,8 +12,10 @@ from kincast.model.joint import JointObjective
 from kincast.model.objective import Objective
 from kincast.progress import Progress, silent
 from kincast.project import FeatureSettings, Project, TaskSettings
+from kincast.registry.pretrained import Pretrained
 from kincast.train.judge import JointJudge, Judge
 from kincast.train.prepare import Prepared, check_settings, features_of, history_of, objective_of
+from kincast.train.start import find_start
 
 
 class Shared:
@@ -33,7 +35,8 @@ class Shared:
         self.project, self.settings, self.snapshot = project, settings, snapshot
         self.prepared = replace(prepared, judge=tuned(prepared.judge, tune_metric))
         self._train = prepared.labels.of(0)
-        self._stores: dict[FeatureSettings, FeatureStore] = {project.features: prepared.features}
+        first = (project.features, settings.train.start_from)
+        self._stores: dict[tuple[FeatureSettings, str | None], FeatureStore] = {first: prepared.features}
         self._histories: dict[tuple[int, str], LabelHistory | None] = {
             (settings.model.label_history, prepared.features.spec.storage): prepared.history
         }
@@ -46,14 +49,21 @@ class Shared:
             DataError: a loss does not suit the targets.
         """
         task = self.prepared.task
-        if features not in self._stores:
+        place, start = (features, settings.train.start_from), self.start(settings, features)
+        if place not in self._stores:
             project = self.project.model_copy(update={"features": features})
-            self._stores[features] = features_of(project, settings, task, self._train, self.snapshot, progress)
-        store = self._stores[features]
+            self._stores[place] = features_of(project, settings, task, self._train, self.snapshot, progress, start)
+        store = self._stores[place]
         key = (settings.model.label_history, store.spec.storage)
         if key not in self._histories:
             self._histories[key] = history_of(settings, task, self.prepared.labels, self.snapshot, store)
-        return replace(self.prepared, features=store, history=self._histories[key], objective=self.objective(settings))
+        found = replace(self.prepared, features=store, history=self._histories[key], start=start)
+        return replace(found, objective=self.objective(settings))
+
+    def start(self, settings: TaskSettings, features: FeatureSettings) -> Pretrained | None:
+        """The pre-trained network that the settings start from; raises as ``find_start``."""
+        task, labels = self.prepared.task, self.prepared.labels
+        return find_start(self.project, settings, task, labels, features, self.snapshot.schema)
 
     def objective(self, settings: TaskSettings) -> Objective | JointObjective:
         """The objective with those settings; raises as ``of``."""
