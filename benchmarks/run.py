@@ -49,6 +49,7 @@ COMMANDS = {
     "tu": ("tu.py",),
     "trust": ("trust.py",),
     "cluster": ("cluster.py",),
+    "knowledge": ("knowledge.py",),
 }
 """Name → script and its arguments."""
 
