@@ -51,6 +51,7 @@ COMMANDS = {
     "trust": ("trust.py",),
     "cluster": ("cluster.py",),
     "pretraining": ("pretraining.py",),
+    "knowledge": ("knowledge.py",),
 }
 """Name → script and its arguments."""
 

@@ -79,7 +79,8 @@ class SplitSettings(Settings):
         shares: of the labels in train, validation and test; for ``approx_date_offset``, ``temporal`` and ``random``.
         offsets: first validation and first test anchor, counted from the newest; for ``date_offset``.
         ranges: split → first instant and end that its windows lie between; for ``time_range``.
-        column: of the entity table, says the split of each row; for ``manual``.
+        column: of the entity table, says the split of each row; of the fact table where these have several relations;
+            for ``manual``.
         values: of that column, for train, validation and test.
         seed: of the draw; for ``random`` and ``random_link``.
     """
@@ -245,8 +246,11 @@ class ModelSettings(Settings):
         lags: past values of a forecast's target that are read; by default twice the steps, but 8 to 60; 0 for none.
         year_over_year: a forecast reads the target's values of the same steps a year before too.
         links: ranked by two vectors, ``two_tower``; by the entity's own neighbourhood, ``pairwise``; ``context``: both.
+        scorer: of facts of several relations: ``complex`` numbers multiplied, real ones as ``distmult`` does, or turned
+            in the plane, ``rotate``; ``docs/how-to/knowledge.md``.
         item_embedding: ``lookup`` learns a vector for each item, ``features`` reads its columns, ``fusion`` adds both.
-        output_channels: width of the vectors of entities and items that are multiplied.
+        output_channels: width of the vectors of entities and items that are multiplied; even for ``complex`` and
+            ``rotate``.
     """
 
     channels: int = Field(64, ge=2, le=1024)
@@ -275,6 +279,7 @@ class ModelSettings(Settings):
     lags: int | None = Field(None, ge=0, le=1_000)
     year_over_year: bool = False
     links: Literal["context", "two_tower", "pairwise"] = "context"
+    scorer: Literal["complex", "distmult", "rotate"] = "complex"
     item_embedding: Literal["fusion", "lookup", "features"] = "fusion"
     output_channels: int = Field(32, ge=1, le=256)
 
@@ -361,7 +366,10 @@ class TrainSettings(Settings):
         majority_ratio: rows of the most frequent class at most, for each row of another, drawn anew in every epoch.
         negatives: items that those linked to are told apart from: ``all``, those of the other rows ``in_batch``, or
             ``uniform`` or ``popularity`` draws; by default ``all`` up to 20,000 items, ``in_batch`` beyond.
-        num_negatives: drawn for each row by ``uniform`` and ``popularity``.
+        num_negatives: drawn for each row by ``uniform`` and ``popularity``; for facts of several relations for each
+            batch, all of whose rows share them.
+        n3: weight of the cubed lengths of the vectors of a fact, which keeps them small (Lacroix et al. 2018); for
+            facts of several relations.
         start_from: a pre-trained network that encoders and body begin as, of ``kincast pretrain``: the name of the task
             it was made for, or its id; see ``docs/how-to/pretraining.md``.
         freeze_body_epochs: first passes in which the heads alone learn, over encoders and body as they are.
@@ -394,6 +402,7 @@ class TrainSettings(Settings):
     num_negatives: int = Field(64, ge=1, le=10_000)
     start_from: str | None = Field(None, min_length=1)
     freeze_body_epochs: int = Field(0, ge=0)
+    n3: float = Field(0.05, ge=0, le=10)
     seed: int = Field(0, ge=0, lt=2**31)
     num_threads: int | None = Field(None, ge=1, le=1024)
     num_parts: int = Field(2, ge=1, le=64)

@@ -15,7 +15,7 @@ from kincast.query.kinds import KINDS
 from kincast.query.labels import label_sql, static_as_of
 from kincast.query.parser import parse
 from kincast.query.print import print_query
-from kincast.query.task import Task
+from kincast.query.task import Task, TaskKind
 from kincast.schema import Schema
 from kincast.source.tables import Tables
 from kincast.testing.tiny import tiny_schema
@@ -40,7 +40,8 @@ def test_example_has_its_kind(case: Case) -> None:
 
 
 def test_examples_cover_every_kind() -> None:
-    assert {case.arrow for case in read_cases("examples.txt")} == {row.kind.value for row in KINDS}
+    kinds = {row.kind.value for row in KINDS} - {TaskKind.KNOWLEDGE.value}  # that one is beyond the dialect
+    assert {case.arrow for case in read_cases("examples.txt")} == kinds
 
 
 @pytest.mark.parametrize("case", read_cases("rejected.txt"), ids=str)

@@ -119,14 +119,16 @@ def _predict(console: Console, workspace: Workspace, version: Version, task: Tas
     from kincast.clock import format_instant, parse_instant
     from kincast.predict.online import Predictor
     from kincast.query.labels import prediction_seeds
+    from kincast.query.task import TaskKind
 
     project, snapshot = workspace.project, workspace.snapshot()
     as_of_us = parse_instant(as_of) if as_of else None
-    with snapshot.open_tables() as tables:
-        rows, _ = prediction_seeds(task, tables, as_of_us)
     with console.progress() as progress:
         folder, readahead = project.work / "features", project.features.readahead
         predictor = Predictor.load(version, snapshot, folder, progress, readahead=readahead)
+        with snapshot.open_tables() as tables:
+            asks = task.kind is TaskKind.KNOWLEDGE  # of rows and relations, not of rows
+            rows, _ = predictor.entity_rows(as_of_us) if asks else prediction_seeds(task, tables, as_of_us)
         found = predictor.predict_rows(rows, predictor.instants_of(rows, as_of_us), progress)
     table = found.as_table()
     show_rows(console, table, limit=SHOWN_ROWS if task.query.entity.keys is None else table.num_rows)

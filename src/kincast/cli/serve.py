@@ -125,7 +125,7 @@ def first_key(predictor: Predictor) -> Any:
     rows, _ = predictor.entity_rows(None)
     if not len(rows):
         raise DataError("the query asks about no row now", where=predictor.info.query, hint="see its filter")
-    values = predictor.snapshot.keys_of(predictor.task.entity, rows[:1]).to_pylist()[0].values()
+    values = predictor.keys_of(rows[:1]).to_pylist()[0].values()
     parts = [value if type(value) in (int, str) else str(value) for value in values]
     return parts[0] if len(parts) == 1 else parts
 

@@ -32,11 +32,12 @@ LOSSES: dict[TaskKind, tuple[str, ...]] = {
     TaskKind.RANKING: ("cross_entropy", "binary_cross_entropy", "focal"),
     TaskKind.TEMPORAL_LINK: ("cross_entropy", "binary_cross_entropy"),
     TaskKind.STATIC_LINK: ("cross_entropy", "binary_cross_entropy"),
+    TaskKind.KNOWLEDGE: ("cross_entropy",),
 }
 """The losses of each kind, the usual one first."""
 VALUES = frozenset({TaskKind.REGRESSION, TaskKind.FORECASTING})
 LISTS = frozenset({TaskKind.MULTILABEL, TaskKind.RANKING})
-LINKS = frozenset({TaskKind.TEMPORAL_LINK, TaskKind.STATIC_LINK})
+LINKS = frozenset({TaskKind.TEMPORAL_LINK, TaskKind.STATIC_LINK, TaskKind.KNOWLEDGE})
 _WEIGHTED = (TaskKind.BINARY, TaskKind.MULTICLASS)
 _TWO_OUTPUTS = ("normal", "negative_binomial", "log_normal")
 _SPREAD = 1e-3  # deviations and sizes are at least this

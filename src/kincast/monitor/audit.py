@@ -20,6 +20,7 @@ from kincast.predict.online import Predictor
 from kincast.progress import Progress, silent
 from kincast.project import FeatureSettings, SplitSettings
 from kincast.query.labels import Labels
+from kincast.query.task import TaskKind
 from kincast.report import Check, Report, Verdict
 from kincast.sample.audit.future import check_future, check_known_later
 from kincast.sample.audit.run import attempt, audit_draws, audit_rows
@@ -78,6 +79,9 @@ def audit_version(
 
 def _rows(predictor: Predictor) -> Snapshot:
     """The snapshot that a version answers from."""
+    if predictor.task.kind is TaskKind.KNOWLEDGE:
+        hint = "its facts have no time, so none is later than a prediction"
+        raise DataError(f"there is no neighbourhood to audit in {predictor.task.kind.words}", hint=hint)
     if not isinstance(predictor.snapshot, Snapshot):
         raise DataError("a version is audited over a snapshot, not over live rows", hint="kincast compact")
     return predictor.snapshot

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -40,7 +41,7 @@ from kincast.project import ModelSettings, PredictSettings, SplitSettings
 from kincast.query.compile import compile_task
 from kincast.query.labels import prediction_seeds
 from kincast.query.past import step_edges
-from kincast.query.task import Task, top_of
+from kincast.query.task import Task, TaskKind, top_of
 from kincast.registry.version import Version, VersionInfo
 from kincast.sample.batch import Seeds
 
@@ -126,6 +127,10 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
                 where=str(version.folder),
                 hint="train again on the new schema",
             )
+        if version.info.kind == TaskKind.KNOWLEDGE:
+            from kincast.predict.triple import TriplePredictor
+
+            return TriplePredictor(version, snapshot)
         spec = FeatureSpec.from_dict(version.features["spec"])
         return Predictor(version, snapshot, open_features(snapshot, spec, features_root, progress, readahead=readahead))
 
@@ -225,7 +230,7 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
         if isinstance(self.objective, JointObjective):
             parts = tuple(Part(part.name, part.kind, part.classes) for part in self.objective.parts)
         return Predictions(
-            self.snapshot.keys_of(task.entity, rows),
+            self.keys_of(rows),
             instants,
             latest,
             scores,
@@ -355,6 +360,10 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
             raise DataError("live rows are predicted by their keys only", where=self.task.entity, hint=hint)
         with self.snapshot.open_tables() as tables:
             return prediction_seeds(self.task, tables, as_of_us)
+
+    def keys_of(self, rows: NDArray[np.int64]) -> pa.Table:
+        """The user's keys of rows [n] of the entity table."""
+        return self.snapshot.keys_of(self.task.entity, rows)
 
     def rows_at(self, keys: Sequence[Any], as_of_us: int | None) -> NDArray[np.int64]:
         """[n] int64 snapshot rows of those keys, existing at their instants; arguments and errors as ``predict``."""

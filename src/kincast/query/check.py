@@ -31,12 +31,14 @@ from kincast.query.tree import (
     comparisons,
     leaves,
 )
-from kincast.schema import Schema, SemanticType, Table
+from kincast.schema import Link, Schema, SemanticType, Table
 
 MAX_SPAN = Span(200, "years")
 MAX_STEPS = 10_000
 MAX_TOP = 1_000
 _EXAMPLE = "COUNT(…, 0, 30, days)"
+_NAMING = (Family.TEXT, Family.NUMBER, Family.BOOLEAN)
+_WORDS = (SemanticType.CATEGORICAL, SemanticType.ID, SemanticType.BOOLEAN, SemanticType.TEXT)
 _ROWS = (Function.EXISTS, Function.TIME_TO)
 _NUMERIC = (Function.SUM, Function.AVG, Function.MEDIAN, Function.STDDEV, Function.QUANTILE)
 
@@ -219,9 +221,36 @@ def functions_fit_columns(draft: Draft) -> None:
                 raise draft.error(what, node.column.at, hint)
         elif family in (Family.OTHER, Family.LIST):
             raise draft.error(f"{function} cannot be taken of {name}, stored as {bound.column.stored}", node.column.at)
-        if function is Function.LIST_DISTINCT and _points_at(draft, node.column, draft.entity.name):
+        if function is Function.LIST_DISTINCT and node.by is None and _points_at(draft, node.column, draft.entity.name):
             what = f"{name} points back at {draft.entity.name} itself"
             raise draft.error(what, node.column.at, "list the keys of another table")
+
+
+def relations_are_of_one_table(draft: Draft) -> None:
+    """BY names the relation of facts that lead from rows of one table to rows of the same, without a filter."""
+    for node in draft.all_aggregates():
+        if node.by is None:
+            continue
+        bound, fact = node.by.column, node.fact
+        name = f"{bound.table}.{bound.column.name}"
+        if bound.table != fact:
+            hint = f"name a column of {fact}"
+            raise draft.error(f"{name} cannot tell rows of {fact} apart", node.by.at, hint)
+        if column_family(bound.column) not in _NAMING or bound.column.type not in _WORDS:
+            what = f"a relation is a word; {name} is {bound.column.type} ({bound.column.stored})"
+            raise draft.error(what, node.by.at, "the schema card says what a column means")
+        if node is not draft.query.target or node.function is not Function.LIST_DISTINCT or node.window is not None:
+            what = "BY stands behind a target that is a list of keys without a window"
+            raise draft.error(what, node.by.at, f"LIST_DISTINCT({fact}.…) VIA {fact}.… BY {name} RANK TOP 10")
+        if len(node.path) > 1 or not _points_at(draft, node.column, draft.entity.name):
+            what = f"both ends of a row of {fact} must be rows of {draft.entity.name}"
+            raise draft.error(what, node.column.at, f"give {fact} two foreign keys to one table of all that it names")
+        if any(link in node.path for link in draft.schema.links_from(fact) if _names(node.column, link)):
+            what = f"{print_ref(node.column)} is what is known, and cannot be asked for too"
+            raise draft.error(what, node.column.at, "name the other foreign key behind VIA")
+        if node.where is not None or draft.query.where is not None or draft.query.entity.keys is not None:
+            what = "facts told apart by their relation are learnt all together, without filters"
+            raise draft.error(what, node.at, "leave out WHERE and name keys when you ask")
 
 
 def lists_are_asked_for_members(draft: Draft) -> None:
@@ -315,6 +344,7 @@ RULES: tuple[Callable[[Draft], None], ...] = (
     filter_looks_back,
     assumption_looks_ahead,
     functions_fit_columns,
+    relations_are_of_one_table,
     lists_are_asked_for_members,
     constants_fit,
     target_can_be_both,
@@ -365,6 +395,10 @@ def _is_key(draft: Draft, ref: ColumnRef) -> bool:
     links = draft.schema.links_from(table.name)
     own = table.key == (bound.column.name,) or bound.column.type is SemanticType.ID
     return own or any(bound.column.name in link.columns for link in links)
+
+
+def _names(ref: ColumnRef, link: Link) -> bool:
+    return ref.column.column.name in link.columns
 
 
 def _points_at(draft: Draft, ref: ColumnRef, table: str) -> bool:

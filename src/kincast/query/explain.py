@@ -222,6 +222,7 @@ _VALUES = {
     TaskKind.RANKING: "the most likely classes",
     TaskKind.TEMPORAL_LINK: "the most likely links",
     TaskKind.STATIC_LINK: "the most likely links",
+    TaskKind.KNOWLEDGE: "the most likely ends of facts,",
     TaskKind.FORECASTING: "the values, step by step, of",
 }
 
@@ -234,6 +235,8 @@ def _sentences(task: Task) -> Iterator[str]:
         yield f"A label looks at {window_words(task.window)}; a fact counts when start < time <= end."
     elif task.kind is TaskKind.STATIC_LINK:
         yield "A label lists the links of a row; without a time, which links come later is drawn by chance."
+    elif task.kind is TaskKind.KNOWLEDGE:
+        yield f"A label is a fact: {task.fact} leads from a row of {task.entity} to another; it is asked both ways."
     elif task.entity_table.time is not None:
         yield "A label is a column's value, predicted as of the time of its row."
     else:

@@ -24,11 +24,15 @@ def export_labels(task: Task, labels: Labels, tables: Tables) -> pa.Table:
 
     Returns:
         [n] in the order of the labels. A target is true or false, a number, the text of a class, or a list: of texts,
-        of the keys linked to, or of the steps of a forecast.
+        of the keys linked to, or of the steps of a forecast. Of a fact it is the key of the tail, and a column with the
+        name of the relation, null where no training fact has it, stands behind it.
     """
     keys = _keys(tables, task.entity, labels.rows)
     table = keys.append_column("as_of", pa.array(labels.as_of_us).cast(pa.timestamp("us")))
     table = table.append_column("target", _target(labels, tables))
+    if labels.relation is not None:
+        names = pa.array([*labels.relations, None], pa.string())
+        table = table.append_column(task.relation, names.take(pa.array(labels.relation)))
     table = table.append_column("split", pa.array(SPLITS).take(pa.array(labels.split)))
     if labels.weight is not None:
         table = table.append_column("weight", pa.array(labels.weight))
@@ -42,6 +46,8 @@ def _target(labels: Labels, tables: Tables) -> pa.Array:
     if labels.lists is not None:
         items = _items(labels, tables)
         return pa.LargeListArray.from_arrays(pa.array(labels.lists.offsets), items)
+    if labels.kind is TaskKind.KNOWLEDGE and labels.item_table is not None:
+        return _keys(tables, labels.item_table, labels.target.astype(np.int64)).column(0)
     if labels.kind is TaskKind.BINARY:
         return pa.array(labels.target == 1)
     if labels.kind is TaskKind.REGRESSION:

@@ -194,7 +194,7 @@ class Expression(Cursor):
             if not self.symbol("."):
                 return ColumnRef(tuple(parts), False, self.at(start))
 
-    # aggregate := AGG ( ref [WHERE condition] [, level] [, start, end [, unit]] ) [VIA ref {, ref}]
+    # aggregate := AGG ( ref [WHERE condition] [, level] [, start, end [, unit]] ) [VIA ref {, ref}] [BY ref]
     def aggregate(self) -> Aggregate:
         name = self.take()
         if name.value.upper() not in Function.__members__:
@@ -221,8 +221,9 @@ class Expression(Cursor):
             while self.token.is_symbol(",") and self.dotted_follows():
                 self.take()
                 via.append(self.ref("a foreign key"))
+        by = self.ref("the column that names the relation") if self.word("BY") else None
         self.depth -= 1
-        return Aggregate(function, column, where, level, window, tuple(via), self.at(name.start))
+        return Aggregate(function, column, where, level, window, tuple(via), by, self.at(name.start))
 
     def dotted_follows(self) -> bool:
         """True when a dotted name comes after the next token: a further foreign key and not a further target."""

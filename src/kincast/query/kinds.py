@@ -22,6 +22,7 @@ class Shape(Enum):
     AGGREGATE = "an aggregate in a window"
     ARITHMETIC = "arithmetic of aggregates"
     TIMELESS = "an aggregate without a window"
+    RELATIONAL = "an aggregate without a window, of facts of several relations"
 
 
 class Form(Enum):
@@ -81,6 +82,7 @@ KINDS: tuple[Row, ...] = (
     Row(TaskKind.TEMPORAL_LINK, Shape.AGGREGATE, _LISTS, Value.LINK, Form.RANK),
     Row(TaskKind.RANKING, Shape.AGGREGATE, _LISTS, Value.ANY, Form.RANK),
     Row(TaskKind.STATIC_LINK, Shape.TIMELESS, _LISTS, Value.LINK, Form.RANK),
+    Row(TaskKind.KNOWLEDGE, Shape.RELATIONAL, _LISTS, Value.LINK, Form.RANK),
 )
 """The first row that fits says the kind."""
 
@@ -90,6 +92,8 @@ def shape_of(target: Target) -> Shape:
     if isinstance(target, ColumnRef):
         return Shape.COLUMN
     if isinstance(target, Aggregate):
+        if target.by is not None:
+            return Shape.RELATIONAL
         return Shape.AGGREGATE if target.window else Shape.TIMELESS
     if isinstance(target, Arithmetic):
         return Shape.ARITHMETIC

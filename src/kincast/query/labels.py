@@ -23,6 +23,7 @@ from kincast.query.split import NOWHERE, SPLITS, split_labels, split_links
 from kincast.query.statement import label_statement, seed_statement, static_statement
 from kincast.query.table import LabelTable, label_columns
 from kincast.query.task import Task, TaskKind
+from kincast.query.triple import read_triples, triple_statement
 from kincast.source.base import quote
 from kincast.source.cast import kept_type, same_key_sql
 from kincast.source.tables import Tables
@@ -51,6 +52,8 @@ class Labels:
         weight: [n] float64 how much each label counts; None when all count alike.
         lags_us: [n] int64 how long before its instant each stops seeing facts; None where only the freeze says so.
         extra: further columns of a label table of the user's, [n] each; None without any.
+        relation: [n] int64 codes of the relations of facts, whose ``target`` is the row of the tail; None otherwise.
+        relations: names of the codes.
     """
 
     entity: str
@@ -66,9 +69,12 @@ class Labels:
     weight: Floats | None = None
     lags_us: Int64s | None = None
     extra: pa.Table | None = None
+    relation: Int64s | None = None
+    relations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         columns = [self.rows, self.as_of_us, self.target, self.split, self.lists, self.weight, self.extra]
+        columns += [self.relation]
         lengths = {len(column) for column in columns if column is not None}
         if len(lengths) != 1:
             raise DataError(f"the columns of a label table have different lengths: {sorted(lengths)}")
@@ -96,6 +102,7 @@ class Labels:
             weight=self.weight[chosen] if self.weight is not None else None,
             lags_us=self.lags_us[chosen] if self.lags_us is not None else None,
             extra=self.extra.filter(pa.array(chosen)) if self.extra is not None else None,
+            relation=self.relation[chosen] if self.relation is not None else None,
         )
 
     @property
@@ -121,6 +128,10 @@ def label_sql(
         dialect: ``duckdb``, over the tables of a snapshot, or ``postgres``, over the user's own tables: their rows
             take their times through links, are typed and are numbered as in a snapshot.
     """
+    if task.kind is TaskKind.KNOWLEDGE:
+        if dialect != "duckdb":
+            raise DataError(f"there is no statement in {dialect} for {task.kind.words}", where=task.query_line)
+        return triple_statement(task)
     if task.is_static:
         return static_statement(task, static_as_of_us, dialect)
     return label_statement(task, anchors.all if isinstance(anchors, Anchors) else anchors, dialect)
@@ -141,6 +152,8 @@ def make_labels(
     Raises:
         DataError: a split has no labels, or training has only one class.
     """
+    if task.kind is TaskKind.KNOWLEDGE:
+        return _knowledge(task, tables, split)
     anchors = make_anchors(task, tables, split)
     plan = Plan(task, tables, anchors.all, static_as_of(task, tables))
     table = pa.concat_tables(make_blocks(plan, folder, progress))
@@ -154,6 +167,24 @@ def make_labels(
         else:
             splits = split_labels(task, connection, rows, instants, anchors, split)
     labels = labels_of(task, found, LabelTable(rows, instants, table["target"], splits), split)
+    check_labels(labels, task.query_line)
+    return labels
+
+
+def _knowledge(task: Task, tables: Tables, split: SplitSettings) -> Labels:
+    """Facts as labels: of their heads, with the row of the tail as target."""
+    found = read_triples(task, tables, split)
+    labels = Labels(
+        entity=task.entity,
+        kind=task.kind,
+        rows=found.head,
+        as_of_us=np.zeros(len(found.head), np.int64),
+        target=found.tail.astype(np.float64),
+        split=found.split,
+        item_table=task.item_table,
+        relation=found.relation,
+        relations=found.relations,
+    )
     check_labels(labels, task.query_line)
     return labels
 

@@ -32,7 +32,7 @@ from kincast.query.tree import (
 
 RESERVED = frozenset(
     {word for op in Op for word in op.value.lower().split() if word.isalpha()}
-    | {"predict", "evaluate", "explain", "for", "each", "where", "assuming", "and", "or", "true", "false", "via"}
+    | {"predict", "evaluate", "explain", "for", "each", "where", "assuming", "and", "or", "true", "false", "via", "by"}
     | {"within", "classify", "rank", "top", "forecast", "timeframes", "inf"}
 )
 
@@ -133,7 +133,8 @@ def _aggregate(node: Aggregate) -> str:
     if node.window:
         inside += f", {print_window(node.window)}"
     via = f" VIA {', '.join(print_ref(ref) for ref in node.via)}" if node.via else ""
-    return f"{node.function}({inside}){via}"
+    by = f" BY {print_ref(node.by)}" if node.by else ""
+    return f"{node.function}({inside}){via}{by}"
 
 
 def _arithmetic(node: Arithmetic) -> str:

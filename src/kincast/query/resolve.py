@@ -185,7 +185,8 @@ class _Resolver:
         )
         via = tuple(self.spelt(ref) for ref in node.via)
         where = self.condition(node.where, fact) if node.where else None
-        return dataclasses.replace(node, column=ref, where=where, via=via, path=paths[0])
+        by = self.spelt(node.by) if node.by else None
+        return dataclasses.replace(node, column=ref, where=where, via=via, by=by, path=paths[0])
 
     def paths(self, node: Aggregate, context: Table, fact: Table) -> list[tuple[Link, ...]]:
         """The one path from the context to the fact table, as a list of one."""
@@ -209,7 +210,7 @@ class _Resolver:
         choices = direct or paths
         if len(choices) > 1:
             what = f"{len(choices)} ways lead from {fact.name} to {context.name}: {_ways(choices)}"
-            written = print_node(dataclasses.replace(node, via=()))
+            written = print_node(dataclasses.replace(node, via=(), by=None))
             hint = f"settle it: {written} followed by {' or '.join(f'VIA {_way(choice)}' for choice in choices[:4])}"
             raise self.error(what, node.at, hint)
         return choices

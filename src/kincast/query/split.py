@@ -18,6 +18,7 @@ from kincast.query.anchors import BY_ANCHOR, Anchors, split_family
 from kincast.query.encode import Lists
 from kincast.query.grid import shifted
 from kincast.query.task import Task
+from kincast.schema import Table
 from kincast.source.base import quote
 
 SPLITS = SPLIT_NAMES
@@ -49,7 +50,7 @@ def split_labels(
     """
     family = split_family(task, split)
     if family == "manual":
-        return split_by_column(task, connection, rows, split)
+        return split_by_column(task.entity_table, connection, rows, split)
     if family == "random":
         return split_by_key(task, connection, rows, split)
     if task.window is not None and family in BY_ANCHOR:
@@ -117,12 +118,11 @@ def split_by_key(
     """[n] int8 split of labels by a hash of the entity's key: the same key is always in the same."""
     split = split or SplitSettings()
     share = key_hashes(task, task.entity, connection, split.seed)[rows].astype(np.float64) / 2.0**32
-    return _by_share(share, split.shares)
+    return by_share(share, split.shares)
 
 
-def split_by_column(task: Task, connection: duckdb.DuckDBPyConnection, rows: Int64s, split: SplitSettings) -> Int8s:
-    """[n] int8 split of labels by a column of the entity table; -1 where it holds none of the three values."""
-    table = task.entity_table
+def split_by_column(table: Table, connection: duckdb.DuckDBPyConnection, rows: Int64s, split: SplitSettings) -> Int8s:
+    """[n] int8 split of rows of a table by a column of it; -1 where it holds none of the three values."""
     wanted = (split.column or "").removeprefix(f"{table.name}.")
     if not table.has_column(wanted):
         hint = f"it has {', '.join(column.name for column in table.columns)}"
@@ -155,7 +155,7 @@ def split_links(
         raise RuntimeError("only links can be split link by link")
     mine = key_hashes(task, task.entity, connection, split.seed)[np.repeat(rows, links.lengths)]
     theirs = key_hashes(task, task.item_table, connection, split.seed)[links.items.astype(np.int64)]
-    parts = _by_share(mixed(mine, theirs).astype(np.float64) / 2.0**32, split.shares)
+    parts = by_share(mixed(mine, theirs).astype(np.float64) / 2.0**32, split.shares)
     owners = np.repeat(np.arange(len(rows)), links.lengths)
     found: list[tuple[Int64s, Int8s, Int64s, Int64s]] = []
     for number in range(len(SPLITS)):
@@ -198,6 +198,7 @@ def _edges(shares: Sequence[float]) -> tuple[float, float]:
     return round(shares[0], 12), round(shares[0] + shares[1], 12)
 
 
-def _by_share(share: NDArray[np.float64], shares: Sequence[float]) -> Int8s:
+def by_share(share: NDArray[np.float64], shares: Sequence[float]) -> Int8s:
+    """[n] int8 split of numbers from 0 to 1."""
     validation, test = _edges(shares)
     return ((share >= validation).astype(np.int8) + (share >= test)).astype(np.int8)

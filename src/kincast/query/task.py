@@ -21,6 +21,7 @@ class TaskKind(StrEnum):
     FORECASTING = "forecasting"
     TEMPORAL_LINK = "temporal_link_prediction"
     STATIC_LINK = "static_link_prediction"
+    KNOWLEDGE = "knowledge_graph_completion"
 
     @property
     def words(self) -> str:
@@ -83,10 +84,23 @@ class Task:
     def item_table(self) -> str | None:
         """Table of the rows that a link leads to; None unless links are predicted."""
         target = self.query.target
-        if self.kind not in (TaskKind.TEMPORAL_LINK, TaskKind.STATIC_LINK) or not isinstance(target, Aggregate):
+        kinds = (TaskKind.TEMPORAL_LINK, TaskKind.STATIC_LINK, TaskKind.KNOWLEDGE)
+        if self.kind not in kinds or not isinstance(target, Aggregate):
             return None
         links = self.schema.links_from(target.fact)
         return next(link.target for link in links if target.column.column.column.name in link.columns)
+
+    @property
+    def fact(self) -> str:
+        """The fact table of a single aggregate; empty for other targets."""
+        target = self.query.target
+        return target.fact if isinstance(target, Aggregate) else ""
+
+    @property
+    def relation(self) -> str:
+        """Column of the fact table that names the relation of a fact; empty unless a knowledge graph is completed."""
+        target = self.query.target
+        return target.by.column.column.name if isinstance(target, Aggregate) and target.by is not None else ""
 
     @property
     def query_line(self) -> str:

@@ -158,6 +158,7 @@ class Aggregate:
         level: of QUANTILE, from 0 to 1.
         window: when; None where it is left out.
         via: foreign keys that settle which way leads to the fact table.
+        by: column of the fact table that names the relation; None where links are all of one kind.
         at: where it stands.
         path: links from the fact table up to the table the aggregate is for, last link first (nearest to that
             table first); set by the resolver.
@@ -169,6 +170,7 @@ class Aggregate:
     level: Decimal | None = None
     window: Window | None = None
     via: tuple[ColumnRef, ...] = ()
+    by: ColumnRef | None = None
     at: At = field(default=At(0, 0), compare=False)
     path: tuple[Link, ...] = field(default=(), compare=False)
 

@@ -101,6 +101,7 @@ class VersionInfo:
         created_us: when it was trained.
         best_epoch: epoch its weights come from, 1-based.
         plan: the model plan in YAML, one value of each parameter; training by it gives the same weights.
+        relation: column that a key names behind the entity's own, of facts of several relations; empty for others.
         search: the trials it was chosen from as plain JSON values; empty where there was one and nothing to say of it.
         id: sortable by time within a task, such as ``churn-20261120T140501-3fa9c1``; ``save_version`` gives it.
     """
@@ -123,13 +124,19 @@ class VersionInfo:
     published: dict[str, dict[str, str | float]] = field(default_factory=dict)
     decides: tuple[str, ...] = ()
     plan: str = ""
+    relation: str = ""
     search: dict[str, Any] = field(default_factory=dict)
     id: str = ""
 
     @property
     def model_words(self) -> str:
         """What it is, in words."""
-        return model_words(self.baselines)
+        return "vectors of rows and relations" if self.relation else model_words(self.baselines)
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """What a key that is asked about consists of."""
+        return (*self.schema.table(self.entity).key, *((self.relation,) if self.relation else ()))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; an unmeasured (NaN) number is null. ``VersionInfo.from_dict`` reads them back."""

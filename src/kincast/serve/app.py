@@ -133,7 +133,7 @@ class Service:
         return vectors if found.all() else None
 
     def _checked_keys(self, backend: Backend, keys: Sequence[Key]) -> list[Any]:
-        columns = backend.info.schema.table(backend.info.entity).key
+        columns = backend.info.key_columns
         if not keys:
             raise Refusal(422, "no_keys", "at least one key is needed")
         if len(keys) > self.limits.max_keys:

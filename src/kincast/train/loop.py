@@ -239,7 +239,7 @@ class Trainer:
         torch.manual_seed((self.settings.seed * 1_000_003 + number) % 2**63)  # a resumed run drops out the same
         rate = self.settings.learning_rate * self.guard.rate
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * _rate(number, num_batches * self.settings.max_epochs)
+            group["lr"] = rate * rate_at(number, num_batches * self.settings.max_epochs)
         self.optimizer.zero_grad(set_to_none=True)
         value = self._backward(parts, examples)
         if self.epoch <= self.settings.freeze_body_epochs:
@@ -344,7 +344,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _rate(step: int, total: int) -> float:
+def rate_at(step: int, total: int) -> float:
     """Linear warm-up, then half a cosine down to a twentieth."""
     warm = max(1, int(WARM_UP * total))
     if step < warm:

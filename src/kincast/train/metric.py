@@ -121,6 +121,16 @@ def rmse(target: Floats, scores: Floats) -> Weighted:
     return lambda weights: float(np.sqrt(mean(weights)))
 
 
+def reciprocal_rank(target: Floats, scores: Floats) -> Weighted:
+    """Mean of one over the rank of the true answer; ``scores`` are the ranks, and of the target only they are known."""
+    return _mean_of(1 / scores)
+
+
+def hits_at(top: int) -> Metric:
+    """Share of true answers with a rank of ``top`` at most; arguments as of ``reciprocal_rank``."""
+    return lambda target, scores: _mean_of((scores <= top).astype(np.float64))
+
+
 def _mean_of(errors: Floats) -> Weighted:
     """The mean of errors [n], or of those of [n, steps] that are known."""
     if errors.ndim == 1:
@@ -199,6 +209,7 @@ METRICS: dict[TaskKind, dict[str, Metric]] = {
     TaskKind.MULTICLASS: {"accuracy": accuracy, "f1": f1},
     TaskKind.REGRESSION: {"mae": mae, "rmse": rmse, "mse": mse, "r2": r2},
     TaskKind.FORECASTING: {"mae": mae, "rmse": rmse, "mse": mse},
+    TaskKind.KNOWLEDGE: {"mrr": reciprocal_rank, **{f"hits@{top}": hits_at(top) for top in (1, 3, 10)}},
     TaskKind.MULTILABEL: {
         f"{name}_{kind}": average(metric)
         for kind, average in (("macro", macro), ("micro", micro))

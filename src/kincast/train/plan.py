@@ -17,7 +17,7 @@ from kincast.feature.spec import FeatureSpec
 from kincast.graph.snapshot import Snapshot
 from kincast.progress import Progress, silent
 from kincast.project import TaskSettings
-from kincast.query.task import Task
+from kincast.query.task import Task, TaskKind
 from kincast.sample.batch import Batch
 from kincast.sample.edge import EdgeType, edge_types
 from kincast.sample.strategy import fanout_table, plan_of, settle_fanouts
@@ -130,6 +130,9 @@ def make_plan(
     Raises:
         ProjectError: the task reads no trees along every link.
     """
+    if prepared.task.kind is TaskKind.KNOWLEDGE:
+        what = f"a plan is of neighbourhoods, and {prepared.task.kind.words} reads none"
+        raise ProjectError(what, where=f"tasks.{name}", hint="train; an epoch shows what one takes")
     if settings.model.neighbourhood == "shared" or settings.model.through:
         what = "a plan is of trees that follow every link, not of shared rows or rows passed through"
         raise ProjectError(what, where=f"tasks.{name}.model", hint="train; an epoch shows what one takes")

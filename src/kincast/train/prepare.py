@@ -96,7 +96,9 @@ def prepare(project: Project, name: str, snapshot: Snapshot, progress: Progress 
     objective, priors = objective_of(train, parts, settings)
     judge = judge_of(task, objective, labels.classes, priors)
     seen = np.zeros(0, np.int64)
-    if task.kind in LINKS and train.lists is not None:
+    if task.kind is TaskKind.KNOWLEDGE:
+        seen = np.arange(snapshot.tables[task.entity].num_rows, dtype=np.int64)
+    elif task.kind in LINKS and train.lists is not None:
         seen = np.unique(train.lists.items.astype(np.int64))
     history = history_of(settings, task, labels, snapshot, features)
     aggregates = None
@@ -272,8 +274,29 @@ def check_settings(task: Task, settings: TaskSettings) -> None:
     if settings.train.majority_ratio is not None and (task.kind not in CLASSES or task.targets):
         what = f"majority_ratio is for one binary or multiclass target, not for {task.kind.words}"
         raise ProjectError(what, where="train.majority_ratio", hint="leave it out")
+    if task.kind is TaskKind.KNOWLEDGE:
+        check_knowledge(settings)
+
+
+def check_knowledge(settings: TaskSettings) -> None:
+    """Refuse settings that facts of several relations are not learnt with.
+
+    Raises:
+        ProjectError: there is one.
+    """
+    model, train = settings.model, settings.train
+    if model.scorer != "distmult" and model.output_channels % 2:
+        what = f"the scorer {model.scorer} needs a real and an imaginary part of each number"
+        raise ProjectError(what, where="model.output_channels", hint=f"use {model.output_channels + 1}")
+    if train.negatives not in (None, "all", "uniform"):
+        what = f"facts of several relations are not told apart from '{train.negatives}'"
+        raise ProjectError(what, where="train.negatives", hint="use all or uniform")
+    given = {"labels": settings.labels, "cohorts": settings.cohorts, "model.label_history": model.label_history}
+    for name, value in given.items():
+        if value:
+            raise ProjectError(f"{name} is not for knowledge graph completion", where=name, hint="leave it out")
 
 
 def _is_timeless(task: Task) -> bool:
-    """True for links without a time, whose instants are numbers of splits."""
-    return task.kind is TaskKind.STATIC_LINK
+    """True for links and facts without a time, whose instants are no instants."""
+    return task.kind in (TaskKind.STATIC_LINK, TaskKind.KNOWLEDGE)

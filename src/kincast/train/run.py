@@ -31,6 +31,7 @@ from kincast.train.checkpoint import remove_checkpoint
 from kincast.train.cohort import cohort_columns
 from kincast.train.compare import Comparison, compare, target_of_split
 from kincast.train.group import Alone, Group
+from kincast.train.knowledge import compare_knowledge, fit_knowledge
 from kincast.train.loop import Fit, Trainer
 from kincast.train.prepare import (
     Prepared,
@@ -94,15 +95,19 @@ def train_task(
     search = new_search(project, name, snapshot, plan, budget_s, fit, progress)
     found = search.run(resume=resume, progress=progress)
     settings, prepared = found.settings, found.prepared
-    network = final = new_network(snapshot, prepared, settings)
-    network.load_state_dict(found.fit.weights)
-    if plan.training_job.refit_trainval:
-        folder = run_folder(project, name)
-        final = refit_network(found, snapshot, folder, fit, resume=resume, progress=progress)
-    comparison = compare(snapshot, prepared, (network, final), settings, progress)
+    if prepared.task.kind is TaskKind.KNOWLEDGE:
+        weights = {part: tensor.numpy() for part, tensor in found.fit.weights.items()}
+        comparison = compare_knowledge(prepared, settings, found.fit, progress)
+    else:
+        network = final = new_network(snapshot, prepared, settings)
+        network.load_state_dict(found.fit.weights)
+        if plan.training_job.refit_trainval:
+            folder = run_folder(project, name)
+            final = refit_network(found, snapshot, folder, fit, resume=resume, progress=progress)
+        weights, comparison = weights_of(final), compare(snapshot, prepared, (network, final), settings, progress)
     info = _info(name, snapshot, found, comparison)
     features = _features(snapshot, prepared, found.fit, comparison)
-    version = save_version(project.versions, info, weights_of(final), features)
+    version = save_version(project.versions, info, weights, features)
     remove_checkpoint(run_folder(project, name))
     search.record.remove()
     shutil.rmtree(label_folder(project, name), ignore_errors=True)
@@ -132,6 +137,7 @@ def _info(name: str, snapshot: Snapshot, found: Found, comparison: Comparison) -
         published={n: dict(values) for n, values in settings.published.items()},
         decides=prepared.judge.decides,
         plan=found.plan.to_yaml(),
+        relation=prepared.task.relation,
         search=found.as_dict() if len(found.trials) > 1 or found.trials[0].note else {},
     )
 
@@ -175,6 +181,12 @@ def fit_network(
     group: Group | None = None,
 ) -> Fit:
     """Train the network of a task, with a checkpoint in a folder, in a group of processes or alone."""
+    if prepared.task.kind is TaskKind.KNOWLEDGE:
+        if group is not None and not isinstance(group, Alone):
+            what = f"{prepared.task.kind.words} is trained in one process"
+            raise ProjectError(what, where=prepared.task.query_line, hint="leave out the workers")
+        fingerprint = _fingerprint(snapshot, settings, prepared)
+        return fit_knowledge(prepared, settings, folder, fingerprint, stop=stop, resume=resume, progress=progress)
     trainer = new_trainer(snapshot, prepared, settings, folder, _fingerprint(snapshot, settings, prepared))
     trainer.group = group or Alone()
     validation = None
@@ -231,7 +243,8 @@ def _check(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings, plan:
     """Refuse before training what could not be done after it."""
     check_method(prepared.objective, settings.train.calibration)
     cohort_columns(prepared.task, snapshot, settings.cohorts)
-    if plan.training_job.refit_trainval and prepared.task.kind is TaskKind.STATIC_LINK:
+    timeless = prepared.task.kind in (TaskKind.STATIC_LINK, TaskKind.KNOWLEDGE)
+    if plan.training_job.refit_trainval and timeless:
         hint = "training_job: {refit_trainval: false}"
         raise ProjectError("links without a time are not learnt from the validation labels", where="plan", hint=hint)
 
@@ -245,6 +258,7 @@ def _features(snapshot: Snapshot, prepared: Prepared, fit: Fit, comparison: Comp
         "blend": None if comparison.blend is None else comparison.blend.as_dict(),
         "certainty": comparison.certainty.as_dict(),
         "history": None if prepared.history is None else prepared.history.spec.as_dict(),
+        "relations": list(prepared.labels.relations),
         **_item_keys(snapshot, prepared),
     }
 

@@ -121,6 +121,7 @@ class Optimization:
     freeze_body_epochs: Choice[int] | None = _setting("train.freeze_body_epochs")
     negatives: Choice[str | None] | None = _setting("train.negatives")
     num_negatives: Choice[int] | None = _setting("train.num_negatives")
+    n3: Choice[float] | None = _setting("train.n3")
 
 
 _BODIES = {"GNN": "message_passing", "GraphTransformer": "transformer"}
@@ -157,6 +158,7 @@ class ModelArchitecture:
     lag_timesteps: Choice[int | None] | None = _setting("model.lags")
     year_over_year: Choice[bool] | None = _setting("model.year_over_year")
     module: Choice[str] | None = _setting("model.links")
+    scorer: Choice[str] | None = _setting("model.scorer")
     target_embedding_mode: Choice[str] | None = _setting("model.item_embedding", _TARGETS)
     output_embedding_dim: Choice[int] | None = _setting("model.output_channels")
     distance_measure: Choice[str] | None = _only("dot_product")

@@ -20,6 +20,7 @@ from kincast.errors import DataError, ProjectError, TrainError
 from kincast.graph.snapshot import Snapshot
 from kincast.progress import Progress, silent
 from kincast.project import FeatureSettings, TaskSettings
+from kincast.query.task import TaskKind
 from kincast.sample.edge import edge_types
 from kincast.sample.strategy import link_samplings, plan_of
 from kincast.train.loop import Fit
@@ -199,7 +200,8 @@ class Search:
         prepared = self.shared.of(settings, features, progress)
         settings = settled(settings, self.shared.snapshot, prepared)
         fit = self.train(prepared, settings, self._has_to_stop, resume, progress)
-        return fit, None if self.is_alone else row_us(self.shared.snapshot, prepared, settings, fit)
+        timed = not self.is_alone and prepared.task.kind is not TaskKind.KNOWLEDGE
+        return fit, row_us(self.shared.snapshot, prepared, settings, fit) if timed else None
 
     def _has_to_stop(self, fit: Fit) -> bool:
         """True when the trial in hand is given up or the time is over."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kincast.errors import ProjectError
 from kincast.graph.snapshot import Snapshot
 from kincast.model.objective import LINKS, LOSSES
 from kincast.project import SplitSettings
@@ -57,6 +58,9 @@ def suggest_model_plan(
     mode = RunMode(run_mode.lower()) if isinstance(run_mode, str) else run_mode
     if labels is None:
         labels = _usual_labels(task, snapshot)
+    if task.kind is TaskKind.KNOWLEDGE:
+        hint = "name values of train.learning_rate, train.n3 and model.output_channels in a plan of your own"
+        raise ProjectError(f"no plan is suggested for {task.kind.words}", where=task.query_line, hint=hint)
     train = labels.of(0)
     plan, reasons = ModelPlan(), {}
     for part in (_job, _neighbors, _optimization, _model):
