@@ -18,12 +18,14 @@ from kincast.context.known import known_labels, with_asked
 from kincast.context.learner import Learner, check_learner
 from kincast.context.place import place_of, snapshot_of
 from kincast.errors import DataError, ProjectError
+from kincast.graph.snapshot import Snapshot
 from kincast.model.boost import BLENDED
 from kincast.predict.answer import Predictions
 from kincast.progress import Progress, silent
 from kincast.project import Project
 from kincast.query.compile import compile_task
 from kincast.query.labels import Labels, prediction_seeds
+from kincast.query.task import Task
 from kincast.query.tree import Mode
 
 _TRAIN = "train a model: kincast train, or kincast query run in a project"
@@ -104,16 +106,7 @@ def ask(
     if task.query.mode is not Mode.PREDICT:
         hint = f"leave {task.query.mode} out, or use kincast query run"
         raise ProjectError(f"{task.query.mode} is not answered here", hint=hint)
-    ground = Ground(
-        snapshot,
-        task,
-        features_folder(project),
-        max_rows,
-        learner,
-        seed=seed,
-        num_threads=usual_threads(),
-        settings=project.feature_settings,
-    )
+    ground = ground_of(project, snapshot, task, max_rows=max_rows, learner=learner, seed=seed)
     return answer(ground, None if as_of is None else parse_instant(as_of), limit, progress)
 
 
@@ -122,7 +115,6 @@ def answer(
 ) -> Answer:
     """Answer the query of a task; arguments and errors as of ``ask``."""
     start, task, snapshot = time.perf_counter(), ground.task, ground.snapshot
-    check(ground)
     with snapshot.open_tables() as tables:
         rows, as_of_us = prediction_seeds(task, tables, as_of_us)
         labels = known_labels(task, tables, as_of_us, ground.max_rows, progress)
@@ -143,29 +135,25 @@ def answer(
     return Answer(task.query_line, predictions, found, snapshot.id, left_out, time.perf_counter() - start)
 
 
-def check(ground: Ground) -> None:
-    """Refuse what is not answered in context, before anything is read.
+def ground_of(
+    project: Project,
+    snapshot: Snapshot,
+    task: Task,
+    *,
+    max_rows: int = MAX_ROWS,
+    learner: Learner | None = None,
+    strict: bool = False,
+    seed: int = 0,
+) -> Ground:
+    """What a question to a project is answered from; the encoded features lie among the project's, in a folder of theirs.
 
     Raises:
-        ProjectError: the kind of task is another, or the learner does not suit it.
+        ProjectError: the kind of task is not answered in context, or the learner does not suit it.
     """
-    task = ground.task
-    if task.targets or task.kind not in BLENDED:
-        what = "several targets" if task.targets else task.kind.words
-        raise ProjectError(f"{what}: not answered without training", where=task.query_line, hint=_TRAIN)
-    if ground.max_rows < 1:
-        raise ProjectError(f"a context has at least one row, not {ground.max_rows}", where="context")
-    check_learner(ground.learner, task.kind)
-
-
-def features_folder(project: Project) -> Path:
-    """Where the encoded features of questions lie."""
-    return project.work / "features" / "questions"
-
-
-def usual_threads() -> int:
-    """Threads of a question."""
-    return min(2, os.cpu_count() or 1)
+    folder, threads = project.work / "features" / "questions", min(2, os.cpu_count() or 1)
+    ground = Ground(snapshot, task, folder, max_rows, learner, strict, seed, threads, project.feature_settings)
+    _check(ground)
+    return ground
 
 
 def _instants_of(ground: Ground, rows: Int64s, as_of_us: int) -> Int64s:
@@ -181,3 +169,14 @@ def _without_answers(rows: Int64s, labels: Labels, *, asked: bool) -> tuple[Int6
     if asked:
         return rows, labels.where(~np.isin(labels.rows, rows))
     return rows[~np.isin(rows, labels.rows)], labels
+
+
+def _check(ground: Ground) -> None:
+    """Refuse what is not answered in context, before anything is read."""
+    task = ground.task
+    if task.targets or task.kind not in BLENDED:
+        what = "several targets" if task.targets else task.kind.words
+        raise ProjectError(f"{what}: not answered without training", where=task.query_line, hint=_TRAIN)
+    if ground.max_rows < 1:
+        raise ProjectError(f"a context has at least one row, not {ground.max_rows}", where="context")
+    check_learner(ground.learner, task.kind)
