@@ -19,7 +19,7 @@ from kincast.context.learner import Learner, check_learner
 from kincast.context.place import place_of, snapshot_of
 from kincast.errors import DataError, ProjectError
 from kincast.graph.snapshot import Snapshot
-from kincast.model.boost import BLENDED
+from kincast.model.blend import BLENDED
 from kincast.predict.answer import Predictions
 from kincast.progress import Progress, silent
 from kincast.project import Project
@@ -145,7 +145,7 @@ def ground_of(
     strict: bool = False,
     seed: int = 0,
 ) -> Ground:
-    """What a question to a project is answered from; the encoded features lie among the project's, in a folder of theirs.
+    """What a question to a project is answered from; the features it encodes lie in a folder of their own.
 
     Raises:
         ProjectError: the kind of task is not answered in context, or the learner does not suit it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from kincast.query.grid import shifted
 from kincast.query.labels import Labels, labels_of, static_as_of
 from kincast.query.table import LabelTable
 from kincast.query.task import Task
+from kincast.source.base import quote
 from kincast.source.tables import Tables
 
 LEAST_WINDOWS = 8
@@ -66,9 +68,9 @@ def known_labels(task: Task, tables: Tables, as_of_us: int, max_rows: int, progr
 def _of_windows(task: Task, tables: Tables, as_of_us: int, max_rows: int, progress: Progress) -> pa.Table:
     """Labels of windows one before the other, the newest first to be made, in the order of time."""
     assert task.window is not None
-    first, last = time_range(tables, task.fact_tables)
+    first, last = time_range(tables, task.fact_tables)[0], _last_fact(tables, task.fact_tables, as_of_us)
     # Behind the last fact nothing was written down yet, which is not the same as nothing happening.
-    step, newest = length_of(task.window), shifted(min(as_of_us, last), -task.window[1])
+    step, newest = length_of(task.window), shifted(last, -task.window[1])
     floor = shifted(first, step)  # without a step of facts before it there is nothing to learn from
     if task.history is not None:
         floor = max(floor, shifted(time_range(tables, history_tables(task))[0], task.history))
@@ -89,6 +91,14 @@ def _of_windows(task: Task, tables: Tables, as_of_us: int, max_rows: int, progre
         where = f"{', '.join(task.fact_tables)}, from {format_instant(first)} on"
         raise DataError(what, where=where, hint="ask as of a later instant, or use a shorter window")
     return pa.concat_tables(parts)
+
+
+def _last_fact(tables: Tables, names: Sequence[str], as_of_us: int) -> int:
+    """The latest time of the facts by an instant; the instant where there are none. Later ones must not matter."""
+    parts = [f"SELECT max(_time) AS hi FROM {quote(name)} WHERE _time <= make_timestamp({as_of_us})" for name in names]
+    with tables.connect() as connection:
+        found = connection.execute(f"SELECT epoch_us(max(hi)) FROM ({' UNION ALL '.join(parts)})").fetchone()
+    return as_of_us if found is None or found[0] is None else int(found[0])
 
 
 def choose_context(labels: Labels, max_rows: int, seed: int) -> NDArray[np.bool_]:
