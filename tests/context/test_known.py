@@ -111,6 +111,13 @@ def test_the_newest_are_held_out_and_the_rest_was_known_by_then() -> None:
     assert as_of[older].max() == 210 * DAY_US  # its window ends when the first one held out begins
 
 
+def test_no_more_is_held_out_than_tells() -> None:
+    as_of = np.repeat(np.arange(0, 1_200, 30), 200) * DAY_US
+    older, held = hold_out(task_of(), as_of, 0)
+    assert (held.sum(), as_of[held].min()) == (600, 1_110 * DAY_US)
+    assert older.sum() == 7_400
+
+
 def test_of_one_instant_nothing_can_be_held_out_unless_it_is_of_a_column() -> None:
     as_of = np.zeros(50, np.int64)
     assert not hold_out(task_of(), as_of, 0)[1].any()

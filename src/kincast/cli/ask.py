@@ -81,7 +81,7 @@ def ask(  # over budget: an argument for each option
         ground = ground_of(found, snapshot, task, max_rows=context, learner=learner, strict=strict, seed=seed)
         said = answer(ground, None if as_of is None else parse_instant(as_of), limit, progress)
     _show(console, said, output, None if task.query.entity.keys is not None else SHOWN_ROWS)
-    kept = None if source is None else _say_kept(console, found)
+    kept = _say_kept(console, found)
     console.result(said.as_dict() | {"kept": kept, "written": None if output is None else str(output)})
 
 
@@ -125,14 +125,16 @@ def _show_judged(console: Console, judged: Judged) -> None:
     console.result(judged.as_dict())
 
 
-def _say_kept(console: Console, project: Project) -> str:
-    """Say where the rows of a source are kept, and since when."""
+def _say_kept(console: Console, project: Project) -> str | None:
+    """Say where the rows of a source are kept, and since when; nothing of a project of the user's."""
     from kincast.clock import format_instant
     from kincast.context.place import read_at_us
 
     read_us = read_at_us(project)
-    since = "" if read_us is None else f", as they were at {format_instant(read_us // 10**6 * 10**6)}"
-    console.say(f"its rows and the inferred schema.yaml are kept in {project.folder}{since}; --fresh reads them again")
+    if read_us is None:
+        return None
+    when = format_instant(read_us // 10**6 * 10**6)
+    console.say(f"rows and inferred schema.yaml, as of {when}, are kept in {project.folder}; --fresh reads them again")
     return str(project.folder)
 
 

@@ -158,8 +158,11 @@ def infer(ground: Ground, labels: Labels, progress: Progress = silent) -> tuple[
     rules = _rules(ground, labels, part)
     lesson, values = (None, None) if why else _lesson(ground, labels, part, progress)
     progress("learn from the context", 0, 1)
-    with ThreadPoolExecutor(ground.num_threads) as pool:
+    beside = ground.num_threads > 1 and ground.learner is None  # nobody knows whether the user's may be
+    with ThreadPoolExecutor(1) as pool:
         learnt = None if lesson is None or values is None else pool.submit(learn, lesson, values, ground.learner)
+        if learnt is not None and not beside:
+            learnt.result()
         measured = _judged(ground, part, rules, lesson)
         scores = None if learnt is None else learnt.result()
     progress("learn from the context", 1, 1)

@@ -27,7 +27,9 @@ from kincast.source.tables import Tables
 LEAST_WINDOWS = 8
 """Windows that a context is spread over where there are as many: each gives at most such a share of its rows."""
 MAX_WINDOWS = 4_096
-HELD_OUT = 0.2  # of the context, the newest, by which the answer is judged
+MOST_HELD_OUT = 0.2  # of the context
+HELD_OUT = 500
+"""Rows held out at least, where that share allows: of as few of the newest windows as have them."""
 
 Int64s = NDArray[np.int64]
 
@@ -136,11 +138,12 @@ def hold_out(task: Task, as_of_us: Int64s, seed: int) -> tuple[NDArray[np.bool_]
         two masks [n]: the older part, and the part held out; both empty where no part was known before another.
     """
     instants, counts = np.unique(as_of_us, return_counts=True)
+    wanted = min(HELD_OUT, MOST_HELD_OUT * len(as_of_us))
     if len(instants) == 1 and task.is_static:
-        held = np.random.default_rng(seed).random(len(as_of_us)) < HELD_OUT
+        held = np.random.default_rng(seed).random(len(as_of_us)) < wanted / len(as_of_us)
         return ~held, held
     later = np.cumsum(counts[::-1])[::-1]  # rows at each instant and after it
-    place = int(np.searchsorted(-later, -HELD_OUT * len(as_of_us), side="right")) - 1
+    place = int(np.searchsorted(-later, -wanted, side="right")) - 1
     first = int(instants[min(max(place, 1), len(instants) - 1)])
     end = Span(0, "days") if task.window is None else task.window[1]
     known = np.array([add(instant, end) for instant in instants.tolist()], np.int64)

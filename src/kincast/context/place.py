@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kincast.atomic import replace_text, storage_errors
 from kincast.card import read_card, write_card
-from kincast.errors import ProjectError
+from kincast.errors import ProjectError, SnapshotError
 from kincast.graph.build import build_snapshot
 from kincast.graph.open import open_snapshot
 from kincast.graph.snapshot import Snapshot
@@ -56,10 +56,13 @@ def snapshot_of(project: Project, progress: Progress = silent) -> Snapshot:
 
     Raises:
         ProjectError: it has no schema card.
+        SnapshotError: it has no snapshot, and one has to begin where its stream of changes does.
         SourceError: the source cannot be read.
     """
     if project.snapshots.is_dir():
         return open_snapshot(project.snapshots)
+    if project.live is not None:
+        raise SnapshotError("there is no snapshot yet", where=str(project.snapshots), hint="kincast build")
     if not project.card_path.exists():
         where, hint = str(project.card_path), f"kincast init {project.source}"
         raise ProjectError("there is no schema card", where=where, hint=hint)
