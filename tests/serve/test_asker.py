@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from tests.serve.client import FakeBackend, send
@@ -78,11 +80,17 @@ def test_one_question_at_a_time_and_not_for_ever(project: Project, monkeypatch: 
     go_on = threading.Event()
     monkeypatch.setattr(asking, "ask", lambda *_, **__: go_on.wait(30))
     app = create_app(None, asker=Asker(project, limit_s=0.01))
-    slow = post(app, SPEND)
+
+    async def ask_twice() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            replies = [await client.post("/v1/ask", json={"query": SPEND}) for _ in range(2)]
+        go_on.set()
+        return replies
+
+    slow, busy = asyncio.run(ask_twice())
     assert (slow.status_code, slow.json()["error"]["code"]) == (503, "too_slow")
-    busy = post(app, SPEND)
     assert (busy.status_code, busy.json()["error"]["code"], busy.headers["retry-after"]) == (503, "busy", "5")
-    go_on.set()
 
 
 def test_without_an_asker_there_is_no_such_route(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ class Asker:
             message = "another question is being answered; ask again in a moment"
             raise Refusal(503, "busy", message, headers={"Retry-After": "5"})
         work = asyncio.get_running_loop().run_in_executor(None, self._work, question)
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting by then
         try:
             return _said(await asyncio.wait_for(asyncio.shield(work), self._limit_s))
         except TimeoutError:
