@@ -82,7 +82,8 @@ def answered(project: Project, name: str, snapshot: Snapshot, given: argparse.Na
     metric = found[0].found.metric
     rules = next(names for names in RULES.values() if set(names) <= set(found[0].metrics))
     ours, *theirs = ([one.metrics[method][metric].value for one in found] for method in (IN_CONTEXT, *rules))
-    estimates = [one.found.held_out.get(one.found.method, np.nan) for one in found]
+    told = [one.found.held_out.get(one.found.method) for one in found]
+    estimates = [np.nan if estimate is None else estimate.value for estimate in told]
     by_rule = sum(one.found.method in rules for one in found)
     said = spread(ours) + (f" (by a rule {by_rule} times)" if by_rule else "")
     labels = f"{found[0].found.num_rows:,}"

@@ -62,8 +62,8 @@ def test_it_finds_what_can_be_found(planted_with: MakePlanted) -> None:
     assert measured(made, answer) > 0.72  # the best that can be is 0.81
     assert answer.found.method == "LightGBM"
     assert answer.found.num_rows == 600
-    assert answer.found.held_out["LightGBM"] > 0.72
-    assert answer.found.held_out["global mean"] == 0.5
+    assert answer.found.held_out["LightGBM"].value > 0.72
+    assert answer.found.held_out["global mean"].value == 0.5
     said = answer.as_dict()
     assert (said["trained"], said["context_rows"], len(said["predictions"])) == (False, 600, 200)
 
@@ -72,14 +72,14 @@ def test_it_finds_nothing_where_there_is_nothing(planted_with: MakePlanted) -> N
     made = planted_with(num_customers=200, shuffled=True)
     answer = kincast.ask(made[0], QUERY, **FEW)
     assert measured(made, answer) == pytest.approx(0.5, abs=0.12)
-    assert answer.found.held_out["LightGBM"] == pytest.approx(0.5, abs=0.2)
+    assert answer.found.held_out["LightGBM"].value == pytest.approx(0.5, abs=0.2)
 
 
 def test_a_note_that_is_written_when_the_window_ends_is_not_seen_before(planted_with: MakePlanted) -> None:
     made = planted_with(num_customers=200, future_giveaway=True)
     answer = kincast.ask(made[0], QUERY, **FEW)
     assert measured(made, answer) < 0.9  # 1 for whoever sees it early
-    assert answer.found.held_out["LightGBM"] < 0.9
+    assert answer.found.held_out["LightGBM"].value < 0.9
 
 
 def test_an_end_that_nobody_knows_yet_is_not_seen(planted_with: MakePlanted) -> None:
@@ -204,7 +204,7 @@ def test_a_rule_that_is_better_on_what_is_held_out_answers(shop: Project, monkey
     monkeypatch.setattr(inference, "LEAST_JUDGED", 10)
     monkeypatch.setattr(inference, "learn", lambda lesson, asked, learner: np.full(len(asked), 1e9))
     found = kincast.ask(shop, query).found
-    assert found.method == min(found.held_out, key=lambda name: found.held_out[name])
+    assert found.method == min(found.held_out, key=lambda name: found.held_out[name].value)
     assert found.why.startswith("better on the")
 
 

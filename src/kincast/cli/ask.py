@@ -103,6 +103,7 @@ def _show(console: Console, answer: Answer, output: Path | None, limit: int | No
 
 def _show_found(console: Console, found: Found) -> None:
     """What was learnt from, and what answers of this sort were worth on the newest labels."""
+    from kincast.cli.evaluate import cell
     from kincast.clock import format_instant
 
     ends = f"{format_instant(found.first_us)} to {format_instant(found.last_us)}"
@@ -113,12 +114,14 @@ def _show_found(console: Console, found: Found) -> None:
         console.say("how good that is cannot be told: no label was known before the newest ones")
         return
     column = f"{found.metric} on the {found.num_held_out:,} newest of them, held out"
-    console.table(("answered by", column), [(name, _number(value)) for name, value in found.held_out.items()])
+    console.table(("answered by", column), [(name, cell(value)) for name, value in found.held_out.items()])
 
 
 def _show_judged(console: Console, judged: Judged) -> None:
+    from kincast.cli.evaluate import cell
+
     metrics = list(next(iter(judged.metrics.values())))
-    rows = [(method, *(str(values[name]) for name in metrics)) for method, values in judged.metrics.items()]
+    rows = [(method, *(cell(values[name]) for name in metrics)) for method, values in judged.metrics.items()]
     title = f"test period, {amount(judged.num_rows, 'label')}, with 95 % intervals; no model was trained or saved"
     console.table(("answered by", *metrics), rows, title=title)
     _show_found(console, judged.found)
@@ -136,7 +139,3 @@ def _say_kept(console: Console, project: Project) -> str | None:
     when = format_instant(read_us // 10**6 * 10**6)
     console.say(f"rows and inferred schema.yaml, as of {when}, are kept in {project.folder}; --fresh reads them again")
     return str(project.folder)
-
-
-def _number(value: float) -> str:
-    return "–" if value != value else f"{value:,.4f}"

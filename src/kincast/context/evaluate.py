@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from kincast.context.ask import ground_of
-from kincast.context.infer import MAX_ROWS, RULES, Found, infer
+from kincast.context.infer import MAX_ROWS, RULES, Found, infer, plain_interval
 from kincast.context.learner import Learner
 from kincast.graph.snapshot import Snapshot
 from kincast.progress import Progress, silent
 from kincast.project import Project
 from kincast.query.compile import compile_task
-from kincast.query.labels import Labels, task_labels
+from kincast.query.labels import task_labels
 from kincast.registry.version import Interval
 from kincast.train.compare import entities_of
 from kincast.train.freeze import frozen_alike
@@ -45,7 +45,7 @@ class Judged:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values = {
-            method: {name: {"value": i.value, "low": i.low, "high": i.high} for name, i in intervals.items()}
+            method: {name: plain_interval(interval) for name, interval in intervals.items()}
             for method, intervals in self.metrics.items()
         }
         return {"query": self.query, "test_rows": self.num_rows, "metrics": values, **self.found.as_dict()}
@@ -86,7 +86,7 @@ def evaluate(
     ground = ground_of(*parts, max_rows=max_rows, learner=learner, strict=settings.strict, seed=seed)
     with snapshot.open_tables() as tables:
         labels = task_labels(task, tables, settings.split, project.own_labels(settings), None, progress)
-    labels = _once(frozen_alike(labels, seed))
+    labels = frozen_alike(labels, seed)
     labels = replace(labels, split=np.where(labels.split == 2, 2, 0).astype(np.int8))
     scores, found = infer(ground, labels, progress)
     test, whole = labels.split == 2, replace(labels, rows=entities_of(snapshot, labels))
@@ -98,9 +98,3 @@ def evaluate(
         for method, said in {IN_CONTEXT: scores, **rivals}.items()
     }
     return Judged(task.query_line, metrics, found, int(test.sum()))
-
-
-def _once(labels: Labels) -> Labels:
-    """Each label once, where a freeze makes several of it that see facts of different ages."""
-    keys = np.stack([labels.as_of_us, labels.rows], axis=1)
-    return labels if labels.times == 1 else labels.at(np.sort(np.unique(keys, axis=0, return_index=True)[1]))

@@ -24,17 +24,18 @@ from kincast.project import FeatureSettings
 from kincast.query.compile import length_of
 from kincast.query.labels import Labels
 from kincast.query.task import Task, TaskKind
+from kincast.registry.version import Interval
 from kincast.sample.batch import Seeds
 from kincast.train.compare import entities_of
 from kincast.train.heuristic import HEURISTICS
 from kincast.train.history import label_history
-from kincast.train.metric import METRICS, is_error
+from kincast.train.metric import METRICS, Measured, is_error, measure
 
 MAX_ROWS = 10_000
 LEAST_ROWS = 100
 """Rows that are learnt from at least; with fewer a rule answers."""
 LEAST_JUDGED = 100
-"""Rows held out from which on a rule that was better there answers instead."""
+"""Rows held out from which on a rule that was better there, beyond noise, answers instead."""
 RULES: dict[TaskKind, tuple[str, str]] = {
     TaskKind.BINARY: ("global mean", "entity mean"),
     TaskKind.MULTICLASS: ("global shares", "entity shares"),
@@ -87,8 +88,8 @@ class Found:
         first_us: the earliest of these.
         last_us: the latest.
         metric: name of the one the estimate is of.
-        held_out: method → its metric on the newest labels, by what was known before them; empty without any. NaN where
-            the metric says nothing, such as of one class.
+        held_out: method → its metric on the newest labels, by what was known before them, with its 95 % interval over
+            entities; empty without any. NaN where the metric says nothing, such as of one class.
         num_held_out: how many labels those are.
     """
 
@@ -99,12 +100,12 @@ class Found:
     first_us: int
     last_us: int
     metric: str
-    held_out: dict[str, float]
+    held_out: dict[str, Interval]
     num_held_out: int
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        values = {name: None if np.isnan(value) else value for name, value in self.held_out.items()}
+        values = {name: plain_interval(interval) for name, interval in self.held_out.items()}
         return {
             "method": self.method,
             "why": self.why,
@@ -114,6 +115,12 @@ class Found:
             "context_until": format_instant(self.last_us),
             "held_out": {"rows": self.num_held_out, "metric": self.metric, "values": values},
         }
+
+
+def plain_interval(interval: Interval) -> dict[str, float | None]:
+    """A value with the ends of its interval as JSON has them."""
+    found = {"value": interval.value, "low": interval.low, "high": interval.high}
+    return {name: None if np.isnan(value) else value for name, value in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +175,15 @@ def infer(ground: Ground, labels: Labels, progress: Progress = silent) -> tuple[
     progress("learn from the context", 1, 1)
     metric = next(iter(METRICS[ground.task.kind]))
     method = RULES[ground.task.kind][1] if lesson is None else name_of(ground.learner)
-    better = _better(measured, method, metric)
-    if lesson is not None and ground.learner is None and better is not None and part.held.sum() >= LEAST_JUDGED:
-        method, why = better, f"better on the {part.held.sum():,} newest labels, held out"
+    better = _better(measured, method, metric) if part.held.sum() >= LEAST_JUDGED else None
+    if lesson is not None and ground.learner is None and better is not None:
+        method, why = better, f"better beyond noise on the {part.held.sum():,} newest labels, held out"
     if scores is None or method in rules:
         scores = rules[method](np.ones(num, bool))[num:]
     instants = np.unique(context.as_of_us)
     ends = int(instants[0]), int(instants[-1])
-    return scores, Found(method, why, num, len(instants), *ends, metric, measured, int(part.held.sum()))
+    held_out = {name: found.intervals()[metric] for name, found in measured.items()}
+    return scores, Found(method, why, num, len(instants), *ends, metric, held_out, int(part.held.sum()))
 
 
 def _lesson(
@@ -198,17 +206,18 @@ def _lesson(
     return Lesson(task.kind, labels.classes, aggregates, context.target, ground.seed), values
 
 
-def _judged(ground: Ground, part: _Part, rules: Mapping[str, Rule], lesson: Lesson | None) -> dict[str, float]:
+def _judged(ground: Ground, part: _Part, rules: Mapping[str, Rule], lesson: Lesson | None) -> dict[str, Measured]:
     """Method → its metric on the newest labels, by what was known before them; empty where none are held out."""
     num, target = len(part.labels), part.labels.target[part.held]
     if not len(target):
         return {}
-    metric = next(iter(METRICS[ground.task.kind].values()))
+    metrics = dict(list(METRICS[ground.task.kind].items())[:1])
     found = {name: rule(part.older)[:num][part.held] for name, rule in rules.items()}
     if lesson is not None and len(np.unique(lesson.target[part.older])) > 1:
         older = lesson.where(part.older)
         found[name_of(ground.learner)] = learn(older, lesson.aggregates.values[part.held], ground.learner)
-    return {name: metric(target, scores)(np.ones(len(target))) for name, scores in found.items()}
+    groups = entities_of(ground.snapshot, part.labels)[part.held]
+    return {name: measure(metrics, target, scores, groups) for name, scores in found.items()}
 
 
 def _too_little(ground: Ground, context: Labels) -> str:
@@ -222,13 +231,14 @@ def _too_little(ground: Ground, context: Labels) -> str:
     return ""
 
 
-def _better(measured: dict[str, float], method: str, metric: str) -> str | None:
-    """The rule that is better than the learner; None where none is."""
-    if np.isnan(measured.get(method, np.nan)):
+def _better(measured: Mapping[str, Measured], method: str, metric: str) -> str | None:
+    """The rule that is better than the learner beyond the noise of the rows, the best of them; None where none is."""
+    if method not in measured:
         return None
     sign = -1.0 if is_error(metric) else 1.0
-    best = max(measured, key=lambda name: (sign * measured[name], name == method))
-    return None if best == method else best
+    leads = {name: found.margins(measured[method])[metric] for name, found in measured.items() if name != method}
+    ahead = {n: sign * lead.value for n, lead in leads.items() if min(sign * lead.low, sign * lead.high) > 0}
+    return max(ahead, key=lambda name: ahead[name], default=None)
 
 
 def _rules(ground: Ground, labels: Labels, part: _Part) -> dict[str, Rule]:

@@ -135,12 +135,20 @@ class Predictions(Struct):
     predictions: list[Prediction]
 
 
+class Measured(Struct):
+    """A metric with the ends of its 95 % interval; null where it says nothing."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
 class HeldOut(Struct):
-    """What answers were worth on the newest labels: how many, and each method's metric, null if unknown."""
+    """What answers were worth on the newest labels: how many, and the metric of each method."""
 
     rows: int
     metric: str
-    values: dict[str, float | None]
+    values: dict[str, Measured]
 
 
 class Asked(Struct):
