@@ -205,7 +205,7 @@ def test_a_rule_that_is_better_on_what_is_held_out_answers(shop: Project, monkey
     monkeypatch.setattr(inference, "learn", lambda lesson, asked, learner: np.full(len(asked), 1e9))
     found = kincast.ask(shop, query).found
     assert found.method == min(found.held_out, key=lambda name: found.held_out[name].value)
-    assert found.why.startswith("better on the")
+    assert found.why.startswith("better beyond noise")
 
 
 @pytest.mark.parametrize(
