@@ -45,6 +45,7 @@ COMMANDS = {
     "calibration": ("calibration.py",),
     "f1": ("tasks.py", "benchmarks/f1"),
     "sets": ("tasks.py", *(f"benchmarks/sets/{name}" for name in ("fraud", "football", "travel", "retail"))),
+    "context": ("context.py",),
     "why": ("why.py",),
     "planetoid": ("planetoid.py",),
     "tu": ("tu.py",),

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kincast.context.ask import ask
     from kincast.errors import KincastError
     from kincast.graph.append import append
     from kincast.graph.build import build_snapshot
@@ -44,6 +45,7 @@ __all__ = [
     "Report",
     "Schema",
     "append",
+    "ask",
     "audit_loader",
     "build_snapshot",
     "compact",
@@ -73,6 +75,7 @@ _HOMES = {
     "Report": "kincast.report",
     "Schema": "kincast.schema",
     "append": "kincast.graph.append",
+    "ask": "kincast.context.ask",
     "audit_loader": "kincast.sample.audit.loader",
     "build_snapshot": "kincast.graph.build",
     "compact": "kincast.graph.compact",

@@ -54,6 +54,7 @@ def _run(block: Block, names: dict[str, object]) -> None:
 def test_every_block_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     names: dict[str, object] = {"__name__": "document"}
     for block in blocks(path):
         if not block.mark.startswith("not run: "):

@@ -45,11 +45,11 @@ def show_metrics(console: Console, info: VersionInfo, split: str) -> None:
 
     measured = info.metrics.get(split, {})
     metrics = headline(TaskKind(info.kind), info.decides, measured)
-    rows = [(info.model_words, *(_cell(measured[metric]) for metric in metrics), "")]
+    rows = [(info.model_words, *(cell(measured[metric]) for metric in metrics), "")]
     sign = 1 if metrics and is_error(metrics[0]) else -1
     rivals = {name: splits.get(split, {}) for name, splits in info.baselines.items()}
     for name, theirs in sorted(rivals.items(), key=lambda item: _rank(item[1], metrics, sign)):
-        cells = (_cell(theirs[metric]) if metric in theirs else "–" for metric in metrics)
+        cells = (cell(theirs[metric]) if metric in theirs else "–" for metric in metrics)
         margin = info.margins.get(name, {}).get(split, {}).get(metrics[0]) if metrics else None
         rows.append((name, *cells, _lead(margin, -sign) if margin else "–"))
     for name, quoted in info.published.items() if split == "test" else ():
@@ -71,7 +71,7 @@ def show_certainty(console: Console, info: VersionInfo) -> None:
 
     measured = info.metrics.get("test", {})
     rows = [
-        (name, _cell(measured[before]), _cell(value))
+        (name, cell(measured[before]), cell(value))
         for name, value in measured.items()
         if (before := f"{name} {UNCALIBRATED}") in measured
     ]
@@ -79,18 +79,17 @@ def show_certainty(console: Console, info: VersionInfo) -> None:
         console.table(("probabilities", "as scored", "calibrated"), rows)
     for name, value in measured.items():
         if " at " in name and "step" not in name:
-            console.say(f"{name}: {_cell(value)}")
+            console.say(f"{name}: {cell(value)}")
     if not info.cohorts:
         return
     metric = headline(TaskKind(info.kind), info.decides, info.cohorts[0].metrics)[0]
     cells = [
-        (c.by, c.name, f"{c.rows:,}{' (few)' if c.rows < SMALL else ''}", _cell(c.metrics[metric]))
-        for c in info.cohorts
+        (c.by, c.name, f"{c.rows:,}{' (few)' if c.rows < SMALL else ''}", cell(c.metrics[metric])) for c in info.cohorts
     ]
     console.table(("cohort", "", "rows", metric), cells)
     worst = worst_of(info.cohorts, metric)
     if worst is not None:
-        console.say(f"worst cohort: {worst.by}, {worst.name}, {metric} {_cell(worst.metrics[metric])}")
+        console.say(f"worst cohort: {worst.by}, {worst.name}, {metric} {cell(worst.metrics[metric])}")
 
 
 def _rank(measured: Mapping[str, Interval], metrics: Sequence[str], sign: int) -> tuple[bool, float]:
@@ -104,10 +103,11 @@ def _lead(margin: Interval, sign: int) -> str:
     from kincast.registry.version import Interval
 
     low, high = sorted((sign * margin.low, sign * margin.high))
-    return _cell(Interval(sign * margin.value, low, high))
+    return cell(Interval(sign * margin.value, low, high))
 
 
-def _cell(measured: Interval) -> str:
+def cell(measured: Interval) -> str:
+    """A value with its interval, in as many digits as tell; a dash where it was not measured."""
     if math.isnan(measured.value):
         return "–"
     digits = 4 if abs(measured.value) < 10 else 2

@@ -13,6 +13,7 @@ import typer
 
 from kincast.cli import (
     append,
+    ask,
     audit,
     build,
     check,
@@ -64,6 +65,7 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("ask")(ask.ask)
 app.command("why")(why.why)
 app.command("serve")(serve.serve)
 app.command("drift")(drift.drift)

@@ -52,6 +52,7 @@ def serve(  # over budget: each argument is an option of the command
     from kincast.predict.live import LivePredictor
     from kincast.predict.online import Predictor
     from kincast.serve.app import create_app
+    from kincast.serve.asker import Asker
     from kincast.serve.run import running
     from kincast.serve.run import serve as serve_app
 
@@ -68,7 +69,8 @@ def serve(  # over budget: each argument is an option of the command
                 console.say(f"answers come from the snapshot alone: {error.what}")
                 live = Predictor.load(found, workspace.snapshot(), features, progress, readahead=readahead)
         with _intake(workspace, ingest) as intake:
-            app = create_app(live, embeddings(workspace.project.store, name), intake=intake)
+            store, asker = embeddings(workspace.project.store, name), Asker(workspace.project)
+            app = create_app(live, store, intake=intake, asker=asker)
             serve_app(app, host, port, on_start=lambda url: _announce(console, url, found.info.id))
         return
     with console.progress() as progress:

@@ -255,6 +255,22 @@ def make_history(
     with snapshot.open_tables() as tables:
         first_us = time_range(tables, task.fact_tables)[0] if spec.step is not None else until_us
         rows, instants, targets = labels_at(task, tables, spec.anchors(first_us, until_us))
+    return history_of(task, spec, (rows, instants, targets), until_us, storage)
+
+
+def history_of(
+    task: Task, spec: HistorySpec, labels: tuple[Int64s, Int64s, pa.Array], until_us: int, storage: FeatureStorage
+) -> LabelHistory:
+    """Labels that were made already, as facts.
+
+    Args:
+        task: what is predicted.
+        spec: which labels.
+        labels: rows, instants and targets as ``labels_at`` gives them; each is known from the end of its window on.
+        until_us: the instant by which all are known that may be read.
+        storage: of the numbers.
+    """
+    rows, instants, targets = labels
     known = {instant: add(instant, spec.end) for instant in np.unique(instants).tolist()}
     known_us = np.array([known[instant] for instant in instants.tolist()], np.int64)
     order = np.lexsort((rows, known_us))

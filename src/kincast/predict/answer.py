@@ -200,7 +200,7 @@ class Predictions:
         if self.item_keys is None:
             word, names = "label", [self.classes[code] for code in ranked.items[owner, place].tolist()]
         else:
-            word, names = "key", _plain_keys(self.item_keys)
+            word, names = "key", plain_keys(self.item_keys)
         rows: list[dict[str, Any]] = [{"items": []} for _ in range(len(self))]
         scores = ranked.scores[owner, place].tolist()
         for row, name, score in zip(owner.tolist(), names, scores, strict=True):
@@ -281,7 +281,8 @@ def _steps(edges: list[int], columns: dict[str, list[Any]], row: int) -> list[di
     ]
 
 
-def _plain_keys(keys: pa.Table) -> list[Any]:
+def plain_keys(keys: pa.Table) -> list[Any]:
+    """Keys as JSON has them: one value each, or a list of parts."""
     columns = [[v if type(v) in (int, str) else str(v) for v in column] for column in keys.to_pydict().values()]
     return columns[0] if len(columns) == 1 else [list(key) for key in zip(*columns, strict=True)]
 

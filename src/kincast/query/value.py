@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from sqlglot import exp
@@ -70,7 +71,13 @@ def text(value: str) -> Expression:
 
 def moment(value: datetime) -> Expression:
     """A timestamp constant."""
-    return cast(text(value.isoformat(" ")), "TIMESTAMP")
+    return exp.Cast(this=text(value.isoformat(" ")), to=_timestamp().copy())
+
+
+@cache
+def _timestamp() -> Expression:
+    """The type, whose name is parsed once: many anchors have thousands of constants."""
+    return exp.DataType.build("TIMESTAMP", dialect="duckdb")
 
 
 def constant(value: Value) -> Expression:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -34,6 +34,7 @@ from kincast.serve.message import (
     VersionBody,
     WhyQuestion,
     components,
+    decode_ask,
     decode_question,
     decode_rows,
     decode_why,
@@ -41,6 +42,9 @@ from kincast.serve.message import (
 )
 from kincast.serve.page import DOCS_PAGE, DOCS_POLICY
 from kincast.store.rows import Store
+
+if TYPE_CHECKING:
+    from kincast.serve.asker import Asker  # which brings all of training
 
 Body = TypeVar("Body")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -159,6 +163,7 @@ def create_app(
     limits: Limits = DEFAULT_LIMITS,
     hosts: Collection[str] | None = LOOPBACK_NAMES,
     intake: Intake | None = None,
+    asker: Asker | None = None,
 ) -> FastAPI:
     """The HTTP app over a backend.
 
@@ -168,6 +173,7 @@ def create_app(
         limits: what one request may ask for.
         hosts: host names it answers to; None answers to all.
         intake: takes rows in at ``/v1/append``; None has no such route.
+        asker: answers questions without training at ``/v1/ask``; None has no such route.
     """
     app = FastAPI(title="Kincast", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     service = Service(backend, store, limits)
@@ -180,6 +186,8 @@ def create_app(
     _add_state(app, service)
     if intake is not None:
         _add_intake(app, service, intake)
+    if asker is not None:
+        _add_asker(app, service, asker)
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -228,6 +236,16 @@ def _add_intake(app: FastAPI, service: Service, intake: Intake) -> None:
         taken = await run_in_threadpool(intake.take, sent)
         service.answered.labels("append").inc(taken.kept)
         return _json(taken)
+
+
+def _add_asker(app: FastAPI, service: Service, asker: Asker) -> None:
+    @app.post("/v1/ask", summary="Answers without training", **_described("Asked", body="AskQuestion"))
+    async def ask(request: Request) -> Response:
+        question = await _body(request, decode_ask)
+        _instant(question.as_of)
+        answer = await asker.answer(question)
+        service.answered.labels("question").inc(len(answer.predictions))
+        return _json(answer)
 
 
 def _add_state(app: FastAPI, service: Service) -> None:

@@ -43,6 +43,20 @@ class WhyQuestion(Struct, forbid_unknown_fields=True):
     top: Annotated[int, Meta(ge=1, le=100)] = 5
 
 
+class AskQuestion(Struct, forbid_unknown_fields=True):
+    """A question to the past, answered without training.
+
+    Attributes:
+        query: ``PREDICT … FOR table.key IN (…)``.
+        as_of: as of ``Question``.
+        context: labels that are learnt from, at most.
+    """
+
+    query: str
+    as_of: str | None = None
+    context: Annotated[int, Meta(ge=1, le=10_000)] = 5_000
+
+
 class Rows(Struct, forbid_unknown_fields=True):
     """Rows of a table that were inserted or updated, or, with ``deleted``, the keys of rows that are gone."""
 
@@ -119,6 +133,58 @@ class Predictions(Struct):
     as_of: str
     snapshot: str
     predictions: list[Prediction]
+
+
+class Measured(Struct):
+    """A metric with the ends of its 95 % interval; null where it says nothing."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class HeldOut(Struct):
+    """What answers were worth on the newest labels: how many, and the metric of each method."""
+
+    rows: int
+    metric: str
+    values: dict[str, Measured]
+
+
+class Asked(Struct):
+    """Answers without training in the order of the keys, and how they came about.
+
+    Attributes:
+        query: as it was understood.
+        as_of: the instant.
+        snapshot: whose rows they are from.
+        predictions: of the rows that exist then and pass the filter.
+        left_out: how many of the keys do not.
+        trained: false: nothing was saved.
+        method: what answered: the learner, or a rule.
+        why: why a rule; empty otherwise.
+        context_rows: labels learnt from.
+        context_instants: of how many instants.
+        context_from: the earliest.
+        context_until: the latest.
+        held_out: what such answers were worth.
+        seconds: it took.
+    """
+
+    query: str
+    as_of: str
+    snapshot: str
+    predictions: list[Prediction]
+    left_out: int
+    trained: bool
+    method: str
+    why: str
+    context_rows: int
+    context_instants: int
+    context_from: str
+    context_until: str
+    held_out: HeldOut
+    seconds: float
 
 
 class Embedding(Struct):
@@ -253,9 +319,11 @@ class VersionBody(Struct):
 MESSAGES: tuple[type[Struct], ...] = (
     Question,
     WhyQuestion,
+    AskQuestion,
     Rows,
     Taken,
     Predictions,
+    Asked,
     Explanations,
     Embeddings,
     FailureBody,
@@ -265,6 +333,7 @@ MESSAGES: tuple[type[Struct], ...] = (
 encode = msgspec.json.Encoder().encode
 decode_question = msgspec.json.Decoder(Question).decode
 decode_why = msgspec.json.Decoder(WhyQuestion).decode
+decode_ask = msgspec.json.Decoder(AskQuestion).decode
 decode_rows = msgspec.json.Decoder(Rows).decode
 
 

@@ -20,6 +20,8 @@ MAX_ROUNDS = 1000
 PATIENCE = 60  # rounds without a better validation metric
 MAX_TRAIN_ROWS = 200_000
 FEW_ROWS, SOME_ROWS = 20_000, 100_000  # of training, up to which trees have 7 and 15 leaves; else 31
+QUICK_ROUNDS = 100
+_QUICK = {"learning_rate": 0.05, "feature_fraction": 0.2, "max_bin": 63}
 
 _OBJECTIVES: dict[TaskKind, dict[str, Any]] = {
     TaskKind.BINARY: {"objective": "binary", "metric": "auc"},
@@ -40,7 +42,8 @@ def fit_trees(labels: Labels, aggregates: Aggregates, *, seed: int) -> Trees:
         seed: of LightGBM's draws and of the training sample.
     """
     data = (aggregates.values, labels.target, labels.split, aggregates.categorical)
-    texts = [_boosted(*data, _settings_of(labels) | {"extra_trees": extra}, seed) for extra in (False, True)]
+    settings = _settings_of(labels.kind, len(labels.classes))
+    texts = [_boosted(*data, settings | {"extra_trees": extra}, seed) for extra in (False, True)]
     return Trees(labels.kind, tuple(texts))
 
 
@@ -56,11 +59,27 @@ def refit_trees(trees: Trees, labels: Labels, aggregates: Aggregates, chosen: ND
     """
     more = chosen.sum() / max((labels.split == 0).sum(), 1)
     data = (aggregates.values, labels.target, np.where(chosen, 0, 2).astype(np.int8), aggregates.categorical)
-    settings = _settings_of(labels)
+    settings = _settings_of(labels.kind, len(labels.classes))
     texts = []
     for extra, rounds in zip((False, True), trees.rounds, strict=True):
         texts.append(_boosted(*data, settings | {"extra_trees": extra}, seed, max(1, round(rounds * more))))
     return Trees(labels.kind, tuple(texts))
+
+
+def quick_trees(kind: TaskKind, num_classes: int, target: Floats, aggregates: Aggregates, *, seed: int) -> Trees:
+    """Train on all rows for a set number of rounds, so that none is held out: for answers within seconds.
+
+    Args:
+        kind: binary, multiclass or regression.
+        num_classes: of a multiclass target.
+        target: [n] class codes or values.
+        aggregates: features, row for row.
+        seed: of LightGBM's draws.
+    """
+    settings = _usual_settings(len(target), seed) | _settings_of(kind, num_classes) | _QUICK
+    data = lightgbm.Dataset(aggregates.values, target, categorical_feature=list(aggregates.categorical))
+    models = [lightgbm.train(settings | {"extra_trees": extra}, data, QUICK_ROUNDS) for extra in (False, True)]
+    return Trees(kind, tuple(str(model.model_to_string()) for model in models))
 
 
 def boosted_columns(
@@ -92,10 +111,10 @@ def boosted_columns(
     return scores
 
 
-def _settings_of(labels: Labels) -> dict[str, Any]:
-    settings = dict(_OBJECTIVES[labels.kind])
-    if labels.kind is TaskKind.MULTICLASS:
-        settings["num_class"] = len(labels.classes)
+def _settings_of(kind: TaskKind, num_classes: int) -> dict[str, Any]:
+    settings = dict(_OBJECTIVES[kind])
+    if kind is TaskKind.MULTICLASS:
+        settings["num_class"] = num_classes
     return settings
 
 
@@ -113,21 +132,7 @@ def _boosted(
     if len(train) > MAX_TRAIN_ROWS:
         train = np.sort(np.random.default_rng(seed).choice(train, MAX_TRAIN_ROWS, replace=False))
     validation = np.flatnonzero(split == 1)
-    settings = {
-        **objective,
-        "learning_rate": 0.03,
-        "num_leaves": 7 if len(train) <= FEW_ROWS else 15 if len(train) <= SOME_ROWS else 31,
-        "min_data_in_leaf": max(1, min(30, len(train) // 50)),
-        "lambda_l2": 5.0,  # without a penalty the leaves of rare classes take huge steps
-        "feature_fraction": 0.4,
-        "bagging_fraction": 0.8 if len(train) > 1 else 1.0,  # of one row it would take none
-        "bagging_freq": 1,
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": 1 if len(train) <= SOME_ROWS else 2,  # more wait for each other longer than they work
-        "verbosity": -1,
-    }
+    settings = _usual_settings(len(train), seed) | dict(objective)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = lightgbm.Dataset(inputs[train], target[train], categorical_feature=list(categorical))
@@ -137,3 +142,21 @@ def _boosted(
         stop = lightgbm.early_stopping(PATIENCE, verbose=False)
         booster = lightgbm.train(settings, data, MAX_ROUNDS, valid_sets=[held], callbacks=[stop])
         return str(booster.model_to_string(num_iteration=booster.best_iteration))
+
+
+def _usual_settings(num_rows: int, seed: int) -> dict[str, Any]:
+    """LightGBM's settings for so many training rows."""
+    return {
+        "learning_rate": 0.03,
+        "num_leaves": 7 if num_rows <= FEW_ROWS else 15 if num_rows <= SOME_ROWS else 31,
+        "min_data_in_leaf": max(1, min(30, num_rows // 50)),
+        "lambda_l2": 5.0,  # without a penalty the leaves of rare classes take huge steps
+        "feature_fraction": 0.4,
+        "bagging_fraction": 0.8 if num_rows > 1 else 1.0,  # of one row it would take none
+        "bagging_freq": 1,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1 if num_rows <= SOME_ROWS else 2,  # more wait for each other longer than they work
+        "verbosity": -1,
+    }

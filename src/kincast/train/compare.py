@@ -64,7 +64,7 @@ def compare(
     calibrated; ``networks`` are the ones for validation and test.
     """
     labels = prepared.labels
-    entities = _entities(snapshot, labels)
+    entities = entities_of(snapshot, labels)
     own: dict[int, tuple[Scored, Spreads]] = {}
     rules: dict[int, Contenders] = {}
     for split in SPLITS:
@@ -112,7 +112,7 @@ def target_of_split(prepared: Prepared, split: int) -> Any:
     return lists_of(labels) if prepared.parts else examples(labels).target
 
 
-def _entities(snapshot: Snapshot, labels: Labels) -> NDArray[np.int64]:
+def entities_of(snapshot: Snapshot, labels: Labels) -> NDArray[np.int64]:
     """[n] rows that tell entities apart: what has versions is one, whichever of them a label is of."""
     versions = snapshot.tables[labels.entity].versions
     return labels.rows if versions is None else versions.forward[labels.rows].astype(np.int64)
