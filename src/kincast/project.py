@@ -244,6 +244,9 @@ class ModelSettings(Settings):
             target column of earlier rows is read too: only for one that is filled in with its row.
         lags: past values of a forecast's target that are read; by default twice the steps, but 8 to 60; 0 for none.
         year_over_year: a forecast reads the target's values of the same steps a year before too.
+        walks: a score also reads how strongly the item is reached over facts that the entity shares with others; of
+            ``pairwise`` and ``context`` links.
+        repeats: links to what an entity had before are ranked again; without, only what is new to it is.
         links: ranked by two vectors, ``two_tower``; by the entity's own neighbourhood, ``pairwise``; ``context``: both.
         item_embedding: ``lookup`` learns a vector for each item, ``features`` reads its columns, ``fusion`` adds both.
         output_channels: width of the vectors of entities and items that are multiplied.
@@ -275,6 +278,8 @@ class ModelSettings(Settings):
     lags: int | None = Field(None, ge=0, le=1_000)
     year_over_year: bool = False
     links: Literal["context", "two_tower", "pairwise"] = "context"
+    walks: bool = True
+    repeats: bool = True
     item_embedding: Literal["fusion", "lookup", "features"] = "fusion"
     output_channels: int = Field(32, ge=1, le=256)
 
@@ -282,6 +287,11 @@ class ModelSettings(Settings):
     def num_hops(self) -> int:
         """How many links away the network reads."""
         return len(self.fanout)
+
+    @property
+    def reads_walks(self) -> bool:
+        """Whether links read what entities reach over shared facts."""
+        return self.walks and self.links != "two_tower"
 
     @model_validator(mode="after")
     def _may_be_shared(self) -> ModelSettings:

@@ -79,6 +79,8 @@ class CandidateSource:
         negative = np.stack([there[as_of] for as_of in seeds.as_of_us.tolist()])
         excluded = self._sampler.excluded(seeds, positives)
         _mark(negative, excluded, items, False)
+        if not self._items.repeats:
+            _mark(negative, self._items.had(seeds), items, False)
         positive = np.zeros_like(negative)
         _mark(positive, positives, items, True)
         return Candidates(items, positive, negative, np.zeros((1, 1), np.float32))
