@@ -23,9 +23,10 @@ AHEAD = 8
 """Facts after a shared one that count as what came next."""
 MOST_REACHED = 512
 """Items of an entity that are kept, those reached most strongly."""
-NAMES = ("own", "own lately", "random walk", "nearest entities", "nearest items", "next")
-WALK_WIDTH = len(NAMES) + 4
-"""Numbers of a reached item: of the last four names both the share of the largest of the entity, and its logarithm."""
+NAMES = ("own", "own lately", "random walk", "nearest entities", "nearest items", "next", "shared", "shared lately")
+NUM_COUNTS = len(NAMES)
+WALK_WIDTH = 2 * len(NAMES) - 2
+"""Numbers of a reached item: of all names but the first two both the share of the largest of the entity, and its logarithm."""
 _SHARP = 1000.0  # a share this many times smaller than the largest is about nothing
 
 Int64s = NDArray[np.int64]
@@ -106,7 +107,7 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
     items, counts, values = found_of
     entity, item, time_us, end_us = facts
     num_entities, num_items = len(of_entity[0]) - 1, len(of_item[0]) - 1
-    shared, walked = np.zeros((num_entities, 3)), np.zeros((num_items, 6))
+    shared, walked = np.zeros((num_entities, 4)), np.zeros((num_items, NUM_COUNTS))
     peers, reached = np.empty(num_entities, np.int64), np.empty(num_items, np.int64)
     for place in range(len(rows)):
         row, cut, now = rows[place], cuts[place], visible_us[place]
@@ -139,6 +140,8 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
                 shared[peer, 0] += 1.0
                 shared[peer, 1] += 1.0 / degree
                 shared[peer, 2] += 1.0 / np.sqrt(degree)
+                fresh = 1.0 if length_us == 0 else 1.0 / (1.0 + (now - time_us[theirs]) / (12.0 * length_us))
+                shared[peer, 3] += fresh / np.sqrt(degree)
                 if rank < MOST_NEXT:
                     num_reached = _next(of_entity, peer, theirs, cut, item, rank, walked, reached, num_reached)
             rank += 1
@@ -157,6 +160,8 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
                 walked[found, 2] += shared[peer, 1] / degree
                 walked[found, 3] += shared[peer, 0] ** 2 / degree
                 walked[found, 4] += shared[peer, 2]
+                walked[found, 6] += shared[peer, 0]
+                walked[found, 7] += shared[peer, 3] / np.sqrt(degree)
         for number in range(num_reached):
             found = reached[number]
             walked[found, 4] /= np.sqrt(max(1, _seen(of_item, found, cut) - of_item[0][found]))
@@ -210,20 +215,20 @@ def _nearest(of_entity, peers, shared, cut):  # type: ignore[no-untyped-def]
 @compiled
 def _keep(walked, reached, repeats, items, values):  # type: ignore[no-untyped-def]
     """Write the items reached most strongly and their numbers; how many."""
-    most, kept = np.zeros(6), np.empty(len(reached), np.int64)
+    most, kept = np.zeros(NUM_COUNTS), np.empty(len(reached), np.int64)
     num_kept = 0
     for found in reached:
         if not repeats and walked[found, 0] > 0.0:
             continue
         kept[num_kept] = found
         num_kept += 1
-        for name in range(6):
+        for name in range(NUM_COUNTS):
             most[name] = max(most[name], walked[found, name])
     strength = np.empty(num_kept)
     for number in range(num_kept):
         found = kept[number]
         strength[number] = -3.0 * (walked[found, 0] > 0.0)
-        for name in range(2, 6):
+        for name in range(2, NUM_COUNTS):
             if most[name] > 0.0:
                 strength[number] -= walked[found, name] / most[name]
     order = np.argsort(strength, kind="mergesort")[:MOST_REACHED]
@@ -232,7 +237,7 @@ def _keep(walked, reached, repeats, items, values):  # type: ignore[no-untyped-d
         items[number] = found
         values[number, 0] = np.log1p(walked[found, 0])
         values[number, 1] = walked[found, 1]
-        for name in range(2, 6):
+        for name in range(2, NUM_COUNTS):
             share = walked[found, name] / most[name] if most[name] > 0.0 else 0.0
             values[number, 2 * name - 2] = share
             values[number, 2 * name - 1] = np.log1p(_SHARP * share) / 3.0
