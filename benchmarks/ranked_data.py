@@ -83,7 +83,7 @@ FILMS: dict[str, Any] = {
     "query": "PREDICT LIST_DISTINCT(ratings.movie_id, 0, 7, days) RANK TOP 10 FOR EACH users.user_id",
     "labels": "films_labels.parquet",
     "model": {"channels": 32, "fanout": [32, 8], "repeats": False},
-    "train": {"batch_size": 128, "max_epochs": 12, "patience": 4},
+    "train": {"batch_size": 128, "max_epochs": 4, "learning_rate": 0.001},
 }
 VALIDATION_START, TEST_START, WEEK_US = "2007-01-01", "2010-01-01", 7 * DAY_US
 JUDGED = tuple(10 * 2**power for power in range(9))
@@ -92,7 +92,7 @@ SHOP: dict[str, Any] = {
     "query": "PREDICT LIST_DISTINCT(invoice_lines.StockCode WHERE invoice_lines.Quantity > 0, 0, 30, days) "
     "RANK TOP 10 FOR EACH customers.CustomerID",
     "model": {"channels": 32, "fanout": [8, 32, 1]},
-    "train": {"batch_size": 256, "max_epochs": 12, "patience": 4},
+    "train": {"batch_size": 256, "max_epochs": 4},
 }
 
 

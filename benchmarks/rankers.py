@@ -21,12 +21,12 @@ from kincast.sample.batch import Seeds
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
-SHRINKAGE = (0.0, 5.0, 20.0, 100.0)
-NEIGHBOURS = (20, 100, 400, 10_000)
-NEWEST = (5, 20, 10_000)
+SHRINKAGE = (20.0, 100.0, 500.0)
+NEIGHBOURS = (100, 10_000)
+NEWEST = (20, 10_000)
 """Of item-kNN: added to the norms, items that each counts for, and how many of one's own newest facts are read."""
-FACTORS, ALPHAS, PENALTIES, SWEEPS = (16, 32, 64), (1.0, 10.0, 40.0), (1.0, 10.0), 8
-"""Of alternating least squares."""
+FACTORS, ALPHAS, PENALTIES, SWEEPS, REFIT_DAYS = (8, 32), (1.0, 10.0), (10.0, 100.0), 8, 180.0
+"""Of alternating least squares; the factors of items are fitted anew after so many days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,30 +164,24 @@ def item_neighbours() -> dict[str, Rule]:
     return {f"newest {n}, shrinkage {s:g}, {k} neighbours": rule(n, s, k) for n, s, k in grid}
 
 
-def factorisation(seed: int, refit_days: float) -> dict[str, Rule]:
+def factorisation(seed: int) -> dict[str, Rule]:
     """Matrix factorisation by alternating least squares over implicit feedback.
 
     Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets".
 
     Args:
         seed: of the first factors.
-        refit_days: the factors of items are of what had happened by the last of instants so many days apart.
     """
 
     def rule(factors: int, alpha: float, penalty: float) -> Rule:
-        fitted: dict[int, Floats] = {}
+        fitted: dict[int, Floats] = {}  # instant → factors of items, the latest alone
 
         def scores(known: Known, rows: Int64s) -> Floats:
-            number = int(known.at_us // (refit_days * DAY_US))
-            if number not in fitted:
-                assert known.facts.time_us is not None
-                until = np.searchsorted(known.facts.time_us, number * refit_days * DAY_US, side="right")
-                of = known.facts.entity[:until] >= 0
-                places = (known.facts.entity[:until][of], known.facts.item[:until][of])
-                counts = sparse.csr_matrix((np.ones(int(of.sum())), places), shape=known.counts.shape)
+            if not any(0 <= known.at_us - at_us < REFIT_DAYS * DAY_US for at_us in fitted):
                 fitted.clear()
-                fitted[number] = item_factors(counts, factors, alpha, penalty, np.random.default_rng(seed))
-            items = fitted[number]
+                random = np.random.default_rng(seed)
+                fitted[known.at_us] = item_factors(known.counts, factors, alpha, penalty, random)
+            (items,) = fitted.values()
             return solved(known.counts[rows], items, alpha, penalty) @ items.T
 
         return scores

@@ -49,6 +49,7 @@ COMMANDS = {
     "tu": ("tu.py",),
     "trust": ("trust.py",),
     "cluster": ("cluster.py",),
+    "ranking": ("ranking.py",),
 }
 """Name → script and its arguments."""
 

@@ -1,8 +1,8 @@
 """Link: entities against items: two towers multiplied, and what is known of items that the entity is near to.
 
 Near are those in its sampled neighbourhood, and those that it reaches over facts shared with others (``model/walk``).
-The sum of towers and neighbourhood is the idea of Yuan et al. 2024, "ContextGNN: Beyond two-tower recommendation systems"
-(arXiv:2411.19513).
+The sum of towers and neighbourhood is the idea of Yuan et al. 2024, "ContextGNN: Beyond two-tower recommendation
+systems" (arXiv:2411.19513).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kincast.model.inputs import Inputs, ReachedInputs
 from kincast.model.item import STATE_WIDTH, Items, instants
 from kincast.model.network import Network
 from kincast.model.reduce import segment_sum_max
-from kincast.model.walk import WALK_WIDTH
+from kincast.model.walk import VALUE_NAMES, WALK_WIDTH
 from kincast.project import ModelSettings
 from kincast.sample.batch import Seeds
 from kincast.sample.through import through_edges
@@ -30,8 +30,8 @@ from kincast.schema import Schema
 
 UNSEEN_SHARE = 0.1
 """Share of items that are treated as unseen in a training step, so that features learn to stand alone."""
-FIRST_WEIGHTS = [[0.0, 0.0, *[0.0, 0.5] * (WALK_WIDTH // 2 - 1)]]
-"""Of what is read of a reached item: the more strongly it is reached, by whichever way, the better."""
+FIRST_WEIGHTS = {"own": 1.0, "own lately": 1.0, "nearest items": 0.5, "shared": 1.5, "shared lately": 3.0}
+"""Of how strongly an item is reached, by the logarithm where there is one: a sensible order to begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class LinkNetwork(nn.Module):
         self.walked, self.walker = nn.Linear(WALK_WIDTH + STATE_WIDTH, channels), nn.Linear(channels, channels)
         self.reach, self.plain = nn.Linear(channels, 1), nn.Linear(WALK_WIDTH, 1)
         with torch.no_grad():
-            self.plain.weight.copy_(torch.tensor(FIRST_WEIGHTS))
+            self.plain.weight.copy_(torch.tensor([[FIRST_WEIGHTS.get(name, 0.0) for name in VALUE_NAMES]]))
 
     def forward(self, inputs: Inputs) -> Entities:
         """What the seeds of a batch are like."""

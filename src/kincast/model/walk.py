@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from kincast.compile import compiled
 
-MOST_OWN, MOST_NEXT, MOST_PEERS, MOST_NEAR, MOST_THEIRS = 64, 16, 256, 256, 128
-"""Newest facts of the entity, and those whose successors are looked for; newest facts of each of their items; nearest
-other entities; newest facts of each of these."""
-AHEAD = 8
-"""Facts after a shared one that count as what came next."""
-MOST_REACHED = 512
+MOST_OWN, MOST_PEERS, MOST_NEAR, MOST_THEIRS = 64, 1024, 1024, 1024
+"""Newest items of the entity; newest facts of each of these; nearest other entities; newest facts of each of these."""
+MOST_NEXT, MOST_FOLLOWED, AHEAD = 16, 128, 8
+"""What came next: after facts shared over how many newest items, newest facts of each, and so many facts on."""
+MOST_REACHED = 256
 """Items of an entity that are kept, those reached most strongly."""
 NAMES = ("own", "own lately", "random walk", "nearest entities", "nearest items", "next", "shared", "shared lately")
 NUM_COUNTS = len(NAMES)
-WALK_WIDTH = 2 * len(NAMES) - 2
-"""Numbers of a reached item: of all names but the first two both the share of the largest of the entity, and its logarithm."""
+VALUE_NAMES = (*NAMES[:2], *(name for own in NAMES[2:] for name in (f"share of {own}", own)))
+WALK_WIDTH = len(VALUE_NAMES)
+"""Numbers of a reached item; but of its own facts, each as a share of the largest of the entity, and its logarithm."""
 _SHARP = 1000.0  # a share this many times smaller than the largest is about nothing
 
 Int64s = NDArray[np.int64]
@@ -108,7 +108,7 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
     entity, item, time_us, end_us = facts
     num_entities, num_items = len(of_entity[0]) - 1, len(of_item[0]) - 1
     shared, walked = np.zeros((num_entities, 4)), np.zeros((num_items, NUM_COUNTS))
-    peers, reached = np.empty(num_entities, np.int64), np.empty(num_items, np.int64)
+    peers, reached, met = np.empty(num_entities, np.int64), np.empty(num_items, np.int64), np.zeros(num_items, np.bool_)
     for place in range(len(rows)):
         row, cut, now = rows[place], cuts[place], visible_us[place]
         num_peers, num_reached, rank = 0, 0, 0
@@ -118,9 +118,7 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
             if len(end_us) and end_us[fact] <= now:
                 continue
             had = item[fact]
-            if walked[had].sum() == 0.0:
-                reached[num_reached] = had
-                num_reached += 1
+            num_reached = _meet(had, met, reached, num_reached)
             again = walked[had, 0] > 0.0
             walked[had, 0] += 1.0
             if walked[had, 1] == 0.0 and length_us > 0:
@@ -142,8 +140,8 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
                 shared[peer, 2] += 1.0 / np.sqrt(degree)
                 fresh = 1.0 if length_us == 0 else 1.0 / (1.0 + (now - time_us[theirs]) / (12.0 * length_us))
                 shared[peer, 3] += fresh / np.sqrt(degree)
-                if rank < MOST_NEXT:
-                    num_reached = _next(of_entity, peer, theirs, cut, item, rank, walked, reached, num_reached)
+                if rank < MOST_NEXT and other >= last - MOST_FOLLOWED:
+                    num_reached = _next(of_entity, peer, theirs, cut, item, rank, walked, met, reached, num_reached)
             rank += 1
         chosen = _nearest(of_entity, peers[:num_peers], shared, cut)
         for peer in chosen:
@@ -154,9 +152,7 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
                 if len(end_us) and end_us[fact] <= now:
                     continue
                 found = item[fact]
-                if walked[found].sum() == 0.0:
-                    reached[num_reached] = found
-                    num_reached += 1
+                num_reached = _meet(found, met, reached, num_reached)
                 walked[found, 2] += shared[peer, 1] / degree
                 walked[found, 3] += shared[peer, 0] ** 2 / degree
                 walked[found, 4] += shared[peer, 2]
@@ -170,6 +166,17 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
             shared[peers[number]] = 0.0
         for number in range(num_reached):
             walked[reached[number]] = 0.0
+            met[reached[number]] = False
+
+
+@compiled
+def _meet(found, met, reached, num_reached):  # type: ignore[no-untyped-def]
+    """Note an item that is reached for the first time; how many are."""
+    if not met[found]:
+        met[found] = True
+        reached[num_reached] = found
+        num_reached += 1
+    return num_reached
 
 
 @compiled
@@ -186,16 +193,14 @@ def _seen(lists, row, cut):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _next(of_entity, peer, fact, cut, item, rank, walked, reached, num_reached):  # type: ignore[no-untyped-def]
+def _next(of_entity, peer, fact, cut, item, rank, walked, met, reached, num_reached):  # type: ignore[no-untyped-def]
     """Count what another entity had next after a fact; those right after, and after one's newest, count most."""
     after = _seen(of_entity, peer, fact) + 1
     for place in range(after, min(after + AHEAD, of_entity[0][peer + 1])):
         if of_entity[1][place] >= cut:
             break
         found = item[of_entity[1][place]]
-        if walked[found].sum() == 0.0:
-            reached[num_reached] = found
-            num_reached += 1
+        num_reached = _meet(found, met, reached, num_reached)
         walked[found, 5] += 1.0 / ((1.0 + rank) * (place - after + 1.0))
     return num_reached
 
