@@ -83,7 +83,7 @@ FILMS: dict[str, Any] = {
     "query": "PREDICT LIST_DISTINCT(ratings.movie_id, 0, 7, days) RANK TOP 10 FOR EACH users.user_id",
     "labels": "films_labels.parquet",
     "model": {"channels": 32, "fanout": [32, 8], "repeats": False},
-    "train": {"batch_size": 128, "max_epochs": 4, "learning_rate": 0.001},
+    "train": {"batch_size": 64, "max_epochs": 3, "learning_rate": 0.001, "loss": "any_cross_entropy"},
 }
 VALIDATION_START, TEST_START, WEEK_US = "2007-01-01", "2010-01-01", 7 * DAY_US
 JUDGED = tuple(10 * 2**power for power in range(9))

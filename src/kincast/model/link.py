@@ -87,11 +87,16 @@ class LinkNetwork(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]()
         self.met = nn.Embedding(len(self.edges) * self.num_hops, channels)
         self.heard = nn.Linear(3 * channels, channels)
-        self.pair = nn.Sequential(nn.Linear(2 * channels + 1, channels), self.activation, nn.Linear(channels, 1))
+        self.pair, self.said = nn.Linear(2 * channels + 1, channels), nn.Linear(channels, 1)
         self.reads_walks = settings.reads_walks
         self.walked, self.walker = nn.Linear(WALK_WIDTH + STATE_WIDTH, channels), nn.Linear(channels, channels)
         self.reach, self.plain = nn.Linear(channels, 1), nn.Linear(WALK_WIDTH, 1)
         with torch.no_grad():
+            outputs = self.trunk.head[-1]
+            assert isinstance(outputs, nn.Linear)
+            for last, start in ((outputs, self.width), (self.project, 0), (self.said, 0), (self.reach, 0)):
+                last.weight[start:] = 0.0  # what is learnt is added to that order
+                last.bias[start:] = 0.0
             self.plain.weight.copy_(torch.tensor([[FIRST_WEIGHTS.get(name, 0.0) for name in VALUE_NAMES]]))
 
     def forward(self, inputs: Inputs) -> Entities:
@@ -137,7 +142,8 @@ class LinkNetwork(nn.Module):
         starts = torch.cat([torch.nonzero(fresh)[:, 0], torch.tensor([len(seed)])])
         sums, maxima = segment_sum_max(hidden[order], starts)
         counts = torch.log1p(starts.diff().float()).unsqueeze(1)
-        return seed[fresh], item[fresh], self.pair(torch.cat([sums, maxima, counts], 1))[:, 0]
+        pair = self.activation(self.pair(torch.cat([sums, maxima, counts], 1)))
+        return seed[fresh], item[fresh], self.said(pair)[:, 0]
 
     def _reached(self, reached: ReachedInputs, embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pairs of a seed and an item that it reaches, and their scores."""

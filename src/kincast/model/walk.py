@@ -57,12 +57,13 @@ class FactLists:
     ) -> FactLists:
         """The lists of facts in the order of time; ``num`` entities and items."""
         named = np.flatnonzero((entity >= 0) & (item >= 0))
-        lists = []
-        for rows, size in ((entity, num[0]), (item, num[1])):
-            facts = named[np.argsort(rows[named], kind="stable")]
-            lists.append((np.concatenate([[0], np.cumsum(np.bincount(rows[named], minlength=size))]), facts))
+
+        def listed(rows: Int64s, size: int) -> tuple[Int64s, Int64s]:
+            ends = np.cumsum(np.bincount(rows[named], minlength=size))
+            return np.concatenate([[0], ends]), named[np.argsort(rows[named], kind="stable")]
+
         times = [_NO_TIMES if us is None else np.ascontiguousarray(us) for us in (time_us, end_us)]
-        return FactLists(entity, item, *times, *lists)
+        return FactLists(entity, item, times[0], times[1], listed(entity, num[0]), listed(item, num[1]))
 
 
 @dataclass(frozen=True, slots=True)

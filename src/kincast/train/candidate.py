@@ -23,6 +23,8 @@ from kincast.train.loop import Examples, Trainer
 
 MOST_ITEMS = 20_000
 """Items up to which all are candidates where the settings do not say."""
+LOSSES = {"binary_cross_entropy": loss.pairwise_binary, "any_cross_entropy": loss.any_positive}
+"""Beside the usual one."""
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -121,7 +123,7 @@ class LinkTrainer(Trainer):
         entities, vectors = network(inputs), network.items(self.items, found.items)
         scores = score_items(entities, vectors, self.items, part.seeds, found.items) - torch.from_numpy(found.log_q)
         assert isinstance(self.objective, Objective)
-        function = loss.pairwise_binary if self.objective.loss_name == "binary_cross_entropy" else loss.listwise
+        function = LOSSES.get(self.objective.loss_name, loss.listwise)
         each = function(scores, torch.from_numpy(found.positive), torch.from_numpy(found.negative))
         if part.weight is None:
             return each.mean()
