@@ -92,7 +92,7 @@ SHOP: dict[str, Any] = {
     "query": "PREDICT LIST_DISTINCT(invoice_lines.StockCode WHERE invoice_lines.Quantity > 0, 0, 30, days) "
     "RANK TOP 10 FOR EACH customers.CustomerID",
     "model": {"channels": 32, "fanout": [8, 32, 1]},
-    "train": {"batch_size": 256, "max_epochs": 4},
+    "train": {"batch_size": 256, "max_epochs": 2},
 }
 
 

@@ -110,6 +110,7 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
     num_entities, num_items = len(of_entity[0]) - 1, len(of_item[0]) - 1
     shared, walked = np.zeros((num_entities, 4)), np.zeros((num_items, NUM_COUNTS))
     peers, reached, met = np.empty(num_entities, np.int64), np.empty(num_items, np.int64), np.zeros(num_items, np.bool_)
+    notes = (walked, met, reached)
     for place in range(len(rows)):
         row, cut, now = rows[place], cuts[place], visible_us[place]
         num_peers, num_reached, rank = 0, 0, 0
@@ -119,7 +120,7 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
             if len(end_us) and end_us[fact] <= now:
                 continue
             had = item[fact]
-            num_reached = _meet(had, met, reached, num_reached)
+            num_reached = _meet(had, notes, num_reached)
             again = walked[had, 0] > 0.0
             walked[had, 0] += 1.0
             if walked[had, 1] == 0.0 and length_us > 0:
@@ -142,23 +143,10 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
                 fresh = 1.0 if length_us == 0 else 1.0 / (1.0 + (now - time_us[theirs]) / (12.0 * length_us))
                 shared[peer, 3] += fresh / np.sqrt(degree)
                 if rank < MOST_NEXT and other >= last - MOST_FOLLOWED:
-                    num_reached = _next(of_entity, peer, theirs, cut, item, rank, walked, met, reached, num_reached)
+                    num_reached = _next(of_entity, (peer, theirs, cut), item, rank, notes, num_reached)
             rank += 1
         chosen = _nearest(of_entity, peers[:num_peers], shared, cut)
-        for peer in chosen:
-            last = _seen(of_entity, peer, cut)
-            degree = last - of_entity[0][peer]
-            for other in range(last - 1, max(of_entity[0][peer], last - MOST_THEIRS) - 1, -1):
-                fact = of_entity[1][other]
-                if len(end_us) and end_us[fact] <= now:
-                    continue
-                found = item[fact]
-                num_reached = _meet(found, met, reached, num_reached)
-                walked[found, 2] += shared[peer, 1] / degree
-                walked[found, 3] += shared[peer, 0] ** 2 / degree
-                walked[found, 4] += shared[peer, 2]
-                walked[found, 6] += shared[peer, 0]
-                walked[found, 7] += shared[peer, 3] / np.sqrt(degree)
+        num_reached = _back(of_entity, chosen, (cut, now), item, end_us, shared, notes, num_reached)
         for number in range(num_reached):
             found = reached[number]
             walked[found, 4] /= np.sqrt(max(1, _seen(of_item, found, cut) - of_item[0][found]))
@@ -171,8 +159,30 @@ def _walks(seeds, length_us, repeats, facts, of_entity, of_item, found_of):  # t
 
 
 @compiled
-def _meet(found, met, reached, num_reached):  # type: ignore[no-untyped-def]
+def _back(of_entity, chosen, until, item, end_us, shared, notes, num_reached):  # type: ignore[no-untyped-def]
+    """Walk from other entities to their items."""
+    (cut, now), walked = until, notes[0]
+    for peer in chosen:
+        last = _seen(of_entity, peer, cut)
+        degree = last - of_entity[0][peer]
+        for other in range(last - 1, max(of_entity[0][peer], last - MOST_THEIRS) - 1, -1):
+            fact = of_entity[1][other]
+            if len(end_us) and end_us[fact] <= now:
+                continue
+            found = item[fact]
+            num_reached = _meet(found, notes, num_reached)
+            walked[found, 2] += shared[peer, 1] / degree
+            walked[found, 3] += shared[peer, 0] ** 2 / degree
+            walked[found, 4] += shared[peer, 2]
+            walked[found, 6] += shared[peer, 0]
+            walked[found, 7] += shared[peer, 3] / np.sqrt(degree)
+    return num_reached
+
+
+@compiled
+def _meet(found, notes, num_reached):  # type: ignore[no-untyped-def]
     """Note an item that is reached for the first time; how many are."""
+    _, met, reached = notes
     if not met[found]:
         met[found] = True
         reached[num_reached] = found
@@ -194,14 +204,15 @@ def _seen(lists, row, cut):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _next(of_entity, peer, fact, cut, item, rank, walked, met, reached, num_reached):  # type: ignore[no-untyped-def]
+def _next(of_entity, shared, item, rank, notes, num_reached):  # type: ignore[no-untyped-def]
     """Count what another entity had next after a fact; those right after, and after one's newest, count most."""
+    (peer, fact, cut), walked = shared, notes[0]
     after = _seen(of_entity, peer, fact) + 1
     for place in range(after, min(after + AHEAD, of_entity[0][peer + 1])):
         if of_entity[1][place] >= cut:
             break
         found = item[of_entity[1][place]]
-        num_reached = _meet(found, met, reached, num_reached)
+        num_reached = _meet(found, notes, num_reached)
         walked[found, 5] += 1.0 / ((1.0 + rank) * (place - after + 1.0))
     return num_reached
 
