@@ -53,6 +53,7 @@ COMMANDS = {
     "cluster": ("cluster.py",),
     "pretraining": ("pretraining.py",),
     "knowledge": ("knowledge.py",),
+    "ranking": ("ranking.py",),
 }
 """Name → script and its arguments."""
 

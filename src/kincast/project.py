@@ -245,6 +245,9 @@ class ModelSettings(Settings):
             target column of earlier rows is read too: only for one that is filled in with its row.
         lags: past values of a forecast's target that are read; by default twice the steps, but 8 to 60; 0 for none.
         year_over_year: a forecast reads the target's values of the same steps a year before too.
+        walks: a score also reads how strongly the item is reached over facts that the entity shares with others; of
+            ``pairwise`` and ``context`` links.
+        repeats: links to what an entity had before are ranked again; without, only what is new to it is.
         links: ranked by two vectors, ``two_tower``; by the entity's own neighbourhood, ``pairwise``; ``context``: both.
         scorer: of facts of several relations: ``complex`` numbers multiplied, real ones as ``distmult`` does, or turned
             in the plane, ``rotate``; ``docs/how-to/knowledge.md``.
@@ -280,6 +283,8 @@ class ModelSettings(Settings):
     year_over_year: bool = False
     links: Literal["context", "two_tower", "pairwise"] = "context"
     scorer: Literal["complex", "distmult", "rotate"] = "complex"
+    walks: bool = True
+    repeats: bool = True
     item_embedding: Literal["fusion", "lookup", "features"] = "fusion"
     output_channels: int = Field(32, ge=1, le=256)
 
@@ -287,6 +292,11 @@ class ModelSettings(Settings):
     def num_hops(self) -> int:
         """How many links away the network reads."""
         return len(self.fanout)
+
+    @property
+    def reads_walks(self) -> bool:
+        """Whether links read what entities reach over shared facts."""
+        return self.walks and self.links != "two_tower"
 
     @model_validator(mode="after")
     def _may_be_shared(self) -> ModelSettings:

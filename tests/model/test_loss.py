@@ -80,9 +80,12 @@ def test_pairs_of_items() -> None:
     negative &= ~positive
     listwise = loss.listwise(*_tensors(scores, positive, negative)).numpy()
     binary = loss.pairwise_binary(*_tensors(scores, positive, negative)).numpy()
+    any_of = loss.any_positive(*_tensors(scores, positive, negative)).numpy()
     for row in range(6):
         own, others = scores[row, positive[row]], scores[row, negative[row]]
         slow = [-math.log(math.exp(s) / (math.exp(s) + np.exp(others).sum())) for s in own]
         assert listwise[row] == pytest.approx(np.mean(slow) if slow else 0.0)
+        share = np.exp(own).sum() / (np.exp(own).sum() + np.exp(others).sum()) if len(own) else 1.0
+        assert any_of[row] == pytest.approx(-math.log(share))
         sides = [-np.log(expit(own)), -np.log(expit(-others))]
         assert binary[row] == pytest.approx(sum(side.mean() for side in sides if len(side)) / 2)

@@ -85,7 +85,14 @@ def past_values(
 
 
 def items_of(
-    task: Task, snapshot: Snapshot, features: FeatureStore, seen: NDArray[np.int64], strict: bool, top: int
+    task: Task,
+    snapshot: Snapshot,
+    features: FeatureStore,
+    seen: NDArray[np.int64],
+    strict: bool,
+    top: int,
+    *,
+    repeats: bool = True,
 ) -> Items:
     """The items of a link task over a snapshot.
 
@@ -96,10 +103,11 @@ def items_of(
         seen: [k] rows of the items seen in training, in the order of training; -1 where one is gone.
         strict: what happens at the very instant is not seen.
         top: how many are ranked for a row.
+        repeats: what an entity had before may be ranked again.
     """
     path = item_path(task)
     places = np.zeros(snapshot.tables[snapshot.links[path.item].link.target].num_rows, np.int64)
     places[seen[seen >= 0]] = np.flatnonzero(seen >= 0) + 1
     with snapshot.open_tables() as tables:
         allowed = allowed_items(task, tables)
-    return Items(snapshot, features, path, places, allowed, strict, top)
+    return Items(snapshot, features, path, places, allowed, strict, top, repeats)

@@ -84,6 +84,20 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
+class ReachedInputs:
+    """Items that the seeds of a batch reach over facts they share with others.
+
+    Attributes:
+        seed, item: int64 [p] pairs of a seed and an item's snapshot row, each once.
+        values: float32 [p, WALK_WIDTH + STATE_WIDTH] how strongly, and how much the item is in demand.
+    """
+
+    seed: Tensor
+    item: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything a network reads of one batch.
 
@@ -96,6 +110,7 @@ class Inputs:
         past: float32 [num_seeds, lags] past values of the target; None where none are read.
         places: table → rows and seeds of its local rows, for tables whose rows must be told apart.
         seed_rows: int64 [num_seeds] local rows of the seeds; None where they are the first.
+        reached: items over shared facts; None where they are not read.
     """
 
     num_seeds: int
@@ -106,6 +121,7 @@ class Inputs:
     past: Tensor | None = None
     places: dict[str, Places] = field(default_factory=dict)
     seed_rows: Tensor | None = None
+    reached: ReachedInputs | None = None
 
     @property
     def num_hops(self) -> int:

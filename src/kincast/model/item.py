@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from kincast.feature.store import FeatureStore
 from kincast.graph.snapshot import Snapshot
-from kincast.model.inputs import TableInputs, gathered_numbers
+from kincast.model.inputs import ReachedInputs, TableInputs, gathered_numbers
+from kincast.model.walk import FactLists, walks
+from kincast.query.encode import Lists
 from kincast.sample.batch import Seeds
 from kincast.sample.negative import ItemPath
 
@@ -70,6 +73,7 @@ class Items:
         allowed: [num_items] which the query's filter lets through; None for all.
         strict: what happens at the very instant is not seen.
         top: how many are ranked for a row.
+        repeats: what an entity had before may be ranked again.
     """
 
     def __init__(
@@ -81,8 +85,10 @@ class Items:
         allowed: Bools | None,
         strict: bool,
         top: int,
+        repeats: bool,
     ) -> None:
         self.snapshot, self.path, self.strict, self.top, self.allowed = snapshot, path, strict, top, allowed
+        self.repeats = repeats
         self.table = snapshot.links[path.item].link.target
         self.num_items = snapshot.tables[self.table].num_rows
         self.facts = facts_of(snapshot, path)
@@ -102,7 +108,44 @@ class Items:
         shared = min(num_items, self.num_items)
         places[:shared] = self.places.numpy()[:shared]
         allowed = None if self.allowed is None else np.resize(self.allowed, num_items)
-        return Items(snapshot, features, self.path, places, allowed, self.strict, self.top)
+        return Items(snapshot, features, self.path, places, allowed, self.strict, self.top, self.repeats)
+
+    @cached_property
+    def lists(self) -> FactLists:
+        """The facts of each entity and of each item."""
+        links = [self.snapshot.links[index] for index in (self.path.path[0], self.path.item)]
+        num_entities, num_items = (self.snapshot.tables[link.link.target].num_rows for link in links)
+        facts = self.facts
+        return FactLists.of(facts.entity, facts.item, facts.time_us, facts.end_us, (num_entities, num_items))
+
+    def reached(self, seeds: Seeds) -> ReachedInputs:
+        """What the entities reach over shared facts, and how much each of it is in demand."""
+        found = walks(self.lists, seeds.rows, self._cuts(seeds), seeds.visible, self.length_us, self.repeats)
+        state = torch.empty(len(found.item), STATE_WIDTH)
+        seed, item = torch.from_numpy(found.seed), torch.from_numpy(found.item)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(found.seed, minlength=len(seeds)))])
+        for as_of, visible, here in instants(seeds):
+            own = np.concatenate([np.arange(ends[place], ends[place + 1]) for place in here.tolist()])
+            state[own] = self.state(as_of, visible)[item[own]]
+        return ReachedInputs(seed, item, torch.cat([torch.from_numpy(found.values), state], 1))
+
+    def had(self, seeds: Seeds) -> Lists:
+        """[n] lists of the items that each entity had by its instant, ascending and different."""
+        offsets, facts = self.lists.of_entity
+        starts, stops = offsets[seeds.rows], offsets[seeds.rows + 1]
+        of = np.repeat(np.arange(len(seeds)), stops - starts)
+        own = facts[np.arange(len(of)) - np.repeat(np.cumsum(stops - starts) - stops, stops - starts)]
+        kept = own < self._cuts(seeds)[of]
+        if self.facts.end_us is not None:
+            kept &= self.facts.end_us[own] > seeds.visible[of]
+        pairs = np.unique(of[kept] * max(self.num_items, 1) + self.facts.item[own[kept]])
+        width = max(self.num_items, 1)
+        return Lists(np.searchsorted(pairs, np.arange(len(seeds) + 1) * width), pairs % width)
+
+    def _cuts(self, seeds: Seeds) -> Int64s:
+        """[n] how many facts, the first so many, each seed sees."""
+        seen, place = np.unique(seeds.visible, return_inverse=True)
+        return np.array([self.facts.seen(visible, self.strict) for visible in seen.tolist()], np.int64)[place]
 
     def inputs(self, rows: Int64s) -> TableInputs:
         """Features of items [n], without ages: those depend on the instant."""

@@ -1,7 +1,8 @@
-"""Link: entities against items: two towers multiplied, and what the entity's own neighbourhood says of items in it.
+"""Link: entities against items: two towers multiplied, and what is known of items that the entity is near to.
 
-The sum of both is the idea of Yuan et al. 2024, "ContextGNN: Beyond two-tower recommendation systems"
-(arXiv:2411.19513).
+Near are those in its sampled neighbourhood, and those that it reaches over facts shared with others (``model/walk``).
+The sum of towers and neighbourhood is the idea of Yuan et al. 2024, "ContextGNN: Beyond two-tower recommendation
+systems" (arXiv:2411.19513).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 from kincast.feature.spec import FeatureSpec
 from kincast.model.dense import ACTIVATIONS
 from kincast.model.encode import TableEncoder
-from kincast.model.inputs import Inputs
+from kincast.model.inputs import Inputs, ReachedInputs
 from kincast.model.item import STATE_WIDTH, Items, instants
 from kincast.model.network import Network
 from kincast.model.reduce import segment_sum_max
+from kincast.model.walk import VALUE_NAMES, WALK_WIDTH
 from kincast.project import ModelSettings
 from kincast.sample.batch import Seeds
 from kincast.sample.through import through_edges
@@ -28,6 +30,8 @@ from kincast.schema import Schema
 
 UNSEEN_SHARE = 0.1
 """Share of items that are treated as unseen in a training step, so that features learn to stand alone."""
+FIRST_WEIGHTS = {"own": 1.0, "own lately": 1.0, "nearest items": 0.5, "shared": 1.5, "shared lately": 3.0}
+"""Of how strongly an item is reached, by the logarithm where there is one: a sensible order to begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,8 @@ class Entities:
     Attributes:
         towers: [n, width + STATE_WIDTH] the entity's vector, and what demand, recency and age are worth to it.
         embeddings: [n, channels] last hidden vectors.
-        seed, item: [p] int64 pairs of a seed and an item of its neighbourhood; each pair once.
-        extra: [p] what the neighbourhood adds to the score of each.
+        seed, item: [p] int64 pairs of a seed and an item that it is near to, at most twice each.
+        extra: [p] what is added to the score of each.
     """
 
     towers: Tensor
@@ -83,14 +87,27 @@ class LinkNetwork(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]()
         self.met = nn.Embedding(len(self.edges) * self.num_hops, channels)
         self.heard = nn.Linear(3 * channels, channels)
-        self.pair = nn.Sequential(nn.Linear(2 * channels + 1, channels), self.activation, nn.Linear(channels, 1))
+        self.pair, self.said = nn.Linear(2 * channels + 1, channels), nn.Linear(channels, 1)
+        self.reads_walks = settings.reads_walks
+        self.walked, self.walker = nn.Linear(WALK_WIDTH + STATE_WIDTH, channels), nn.Linear(channels, channels)
+        self.reach, self.plain = nn.Linear(channels, 1), nn.Linear(WALK_WIDTH, 1)
+        with torch.no_grad():
+            outputs = self.trunk.head[-1]
+            assert isinstance(outputs, nn.Linear)
+            for last, start in ((outputs, self.width), (self.project, 0), (self.said, 0), (self.reach, 0)):
+                last.weight[start:] = 0.0  # what is learnt is added to that order
+                last.bias[start:] = 0.0
+            self.plain.weight.copy_(torch.tensor([[FIRST_WEIGHTS.get(name, 0.0) for name in VALUE_NAMES]]))
 
     def forward(self, inputs: Inputs) -> Entities:
         """What the seeds of a batch are like."""
         embeddings, last = self.trunk.embed(inputs, keep=self.has_pairs)
         towers = self.trunk.head(embeddings)
         towers = torch.cat([towers[:, : self.width] / math.sqrt(self.width), towers[:, self.width :] + self.worth], 1)
-        seed, item, extra = self._pairs(inputs, embeddings, last)
+        parts = [self._pairs(inputs, embeddings, last)]
+        if self.reads_walks and inputs.reached is not None:
+            parts.append(self._reached(inputs.reached, embeddings))
+        seed, item, extra = (torch.cat(own) for own in zip(*parts, strict=True))
         return Entities(towers, embeddings, seed, item, extra)
 
     def items(self, items: Items, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
@@ -125,7 +142,14 @@ class LinkNetwork(nn.Module):
         starts = torch.cat([torch.nonzero(fresh)[:, 0], torch.tensor([len(seed)])])
         sums, maxima = segment_sum_max(hidden[order], starts)
         counts = torch.log1p(starts.diff().float()).unsqueeze(1)
-        return seed[fresh], item[fresh], self.pair(torch.cat([sums, maxima, counts], 1))[:, 0]
+        pair = self.activation(self.pair(torch.cat([sums, maxima, counts], 1)))
+        return seed[fresh], item[fresh], self.said(pair)[:, 0]
+
+    def _reached(self, reached: ReachedInputs, embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs of a seed and an item that it reaches, and their scores."""
+        hidden = self.activation(self.walked(reached.values) + self.walker(embeddings)[reached.seed])
+        extra = self.reach(hidden) + self.plain(reached.values[:, :WALK_WIDTH])
+        return reached.seed, reached.item, extra[:, 0]
 
     def _occurrences(self, inputs: Inputs, last: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Local rows of items, each with the vector of the row that led to it and how it was met."""

@@ -107,6 +107,19 @@ def listwise(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     return each.sum(dim=1) / positive.sum(dim=1).clamp(min=1)
 
 
+def any_positive(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """[n] cross-entropy of all positives of a row together: of the odds that a draw by the scores is any of them.
+
+    What a row has beyond the first places hardly counts, unlike in ``listwise``, where each positive counts as much.
+
+    Args:
+        scores, positive, negative: as for ``listwise``.
+    """
+    own = torch.logsumexp(scores.masked_fill(~positive, -1e9), dim=1)
+    others = torch.logsumexp(scores.masked_fill(~negative, -1e9), dim=1)
+    return functional.softplus(others - own) * positive.any(dim=1)
+
+
 def pairwise_binary(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """[n] binary cross-entropy of the positives and negatives of each row, both kinds counting as much.
 

@@ -30,9 +30,9 @@ LOSSES: dict[TaskKind, tuple[str, ...]] = {
     TaskKind.FORECASTING: OF_VALUES,
     TaskKind.MULTILABEL: ("binary_cross_entropy", "focal"),
     TaskKind.RANKING: ("cross_entropy", "binary_cross_entropy", "focal"),
-    TaskKind.TEMPORAL_LINK: ("cross_entropy", "binary_cross_entropy"),
-    TaskKind.STATIC_LINK: ("cross_entropy", "binary_cross_entropy"),
     TaskKind.KNOWLEDGE: ("cross_entropy",),
+    TaskKind.TEMPORAL_LINK: ("cross_entropy", "binary_cross_entropy", "any_cross_entropy"),
+    TaskKind.STATIC_LINK: ("cross_entropy", "binary_cross_entropy", "any_cross_entropy"),
 }
 """The losses of each kind, the usual one first."""
 VALUES = frozenset({TaskKind.REGRESSION, TaskKind.FORECASTING})

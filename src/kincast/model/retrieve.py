@@ -42,11 +42,16 @@ def retrieve(
         for inputs in batches:
             part = seeds.take(slice(done, done + inputs.num_seeds))
             entities = network(inputs)
+            had = None if items.repeats else items.had(part)
             best: Ranked | None = None
-            for block, own in zip(blocks, vectors, strict=True):
-                scores = score_items(entities, own, items, part, block).double().numpy()
+            for block, vector in zip(blocks, vectors, strict=True):
+                scores = score_items(entities, vector, items, part, block).double().numpy()
                 for as_of, _, here in instants(part):
                     scores[np.ix_(here, np.flatnonzero(~items.exist(as_of)[block]))] = -np.inf
+                if had is not None:
+                    own, place = had.items - block[0], np.repeat(np.arange(len(part)), had.lengths)
+                    inside = (own >= 0) & (own < len(block))
+                    scores[place[inside], own[inside]] = -np.inf
                 best = _better(best, rank(scores, items.top, block), items.top)
             if best is not None:
                 found.append(best)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -192,14 +193,21 @@ class InputLoader:
 
     def inputs_of(self, batch: Batch | SharedBatch) -> Inputs:
         """What a network reads of a sampled batch."""
-        return make_inputs(batch, self._tables, self.past, None if self.items is None else self.items.table)
+        placed = None if self.items is None else self.items.table
+        return self._reaching(make_inputs(batch, self._tables, self.past, placed), batch.seeds)
 
     def _shared_inputs_of(self, batch: Batch | SharedBatch) -> Inputs:
         """The same in fewer rows, which nobody can tell from the batch's any more."""
         placed = None if self.items is None else self.items.table
         plain = self.settings.kind == "message_passing" and self.settings.module is None
         shared = plain and not self.settings.bridges  # other bodies read rows by their places in the tree
-        return make_inputs(batch, self._tables, self.past, placed, shared=shared)
+        return self._reaching(make_inputs(batch, self._tables, self.past, placed, shared=shared), batch.seeds)
+
+    def _reaching(self, inputs: Inputs, seeds: Seeds) -> Inputs:
+        """The inputs with the items that their seeds reach, where a network reads those."""
+        if self.items is None or not self.settings.reads_walks:
+            return inputs
+        return replace(inputs, reached=self.items.reached(seeds))
 
 
 def spans_of(start: int, stop: int, num_parts: int) -> list[slice]:

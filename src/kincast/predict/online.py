@@ -84,7 +84,8 @@ class Predictor:  # over budget: every way to ask a version, which share one sta
         items = None
         if self.task.item_table is not None:
             seen = snapshot.rows_of(self.task.item_table, keys)
-            items = items_of(self.task, snapshot, features, seen, strict, top_of(self.task))
+            top = top_of(self.task)
+            items = items_of(self.task, snapshot, features, seen, strict, top, repeats=model.repeats)
         past = past_of(self.task, snapshot, model, strict)
         self.loader = InputLoader(snapshot, features, model, seed, strict=strict, past=past, items=items)
         self.features = features

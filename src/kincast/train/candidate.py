@@ -23,6 +23,8 @@ from kincast.train.loop import Examples, Trainer
 
 MOST_ITEMS = 20_000
 """Items up to which all are candidates where the settings do not say."""
+LOSSES = {"binary_cross_entropy": loss.pairwise_binary, "any_cross_entropy": loss.any_positive}
+"""Beside the usual one."""
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -79,6 +81,8 @@ class CandidateSource:
         negative = np.stack([there[as_of] for as_of in seeds.as_of_us.tolist()])
         excluded = self._sampler.excluded(seeds, positives)
         _mark(negative, excluded, items, False)
+        if not self._items.repeats:
+            _mark(negative, self._items.had(seeds), items, False)
         positive = np.zeros_like(negative)
         _mark(positive, positives, items, True)
         return Candidates(items, positive, negative, np.zeros((1, 1), np.float32))
@@ -119,7 +123,7 @@ class LinkTrainer(Trainer):
         entities, vectors = network(inputs), network.items(self.items, found.items)
         scores = score_items(entities, vectors, self.items, part.seeds, found.items) - torch.from_numpy(found.log_q)
         assert isinstance(self.objective, Objective)
-        function = loss.pairwise_binary if self.objective.loss_name == "binary_cross_entropy" else loss.listwise
+        function = LOSSES.get(self.objective.loss_name, loss.listwise)
         each = function(scores, torch.from_numpy(found.positive), torch.from_numpy(found.negative))
         if part.weight is None:
             return each.mean()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kincast.model.item import Items, instants
-from kincast.model.ranked import Ranked, rank, stacked
+from kincast.model.ranked import NOBODY, Ranked, rank, stacked
 from kincast.sample.batch import Seeds
 
 Floats = NDArray[np.float64]
@@ -24,8 +24,9 @@ def link_heuristics(items: Items, window_us: int) -> dict[str, Callable[[Seeds],
     """
     rules: dict[str, Callable[[Seeds], Ranked]] = {
         "popularity": lambda seeds: _by_demand(items, seeds, 0),
-        "repeat": lambda seeds: _repeat(items, seeds),
     }
+    if items.repeats:
+        rules["repeat"] = lambda seeds: _repeat(items, seeds)
     if window_us:
         rules["recent popularity"] = lambda seeds: _by_demand(items, seeds, window_us)
     return rules
@@ -33,30 +34,34 @@ def link_heuristics(items: Items, window_us: int) -> dict[str, Callable[[Seeds],
 
 def _by_demand(items: Items, seeds: Seeds, stretch_us: int) -> Ranked:
     """The most demanded items of each instant, the same for all who ask at it."""
-    found = np.empty((len(seeds), min(items.top, items.num_items)), np.int64)
-    scores = np.empty(found.shape)
+    found = np.full((len(seeds), min(items.top, items.num_items)), NOBODY, np.int64)
+    scores = np.full(found.shape, -np.inf)
+    had = None if items.repeats else items.had(seeds)
     for as_of, visible, here in instants(seeds):
         demand = items.demand(visible - stretch_us, visible).astype(np.float64)
         if stretch_us:  # what nobody wanted lately comes in the order of all times
             demand += items.demand(visible, visible) / (items.facts.seen(visible, items.strict) + 1)
-        best = rank(np.where(items.exist(as_of), demand, -np.inf)[None], items.top)
-        found[here], scores[here] = best.items, best.scores
+        depth = items.top if had is None else items.top + int(had.lengths[here].max())
+        best = rank(np.where(items.exist(as_of), demand, -np.inf)[None], depth)
+        if had is None:
+            found[here], scores[here] = best.items, best.scores
+            continue
+        for row in here.tolist():
+            own = had.items[had.offsets[row] : had.offsets[row + 1]]
+            new = np.flatnonzero(~np.isin(best.items[0], own))[: found.shape[1]]
+            found[row, : len(new)], scores[row, : len(new)] = best.items[0, new], best.scores[0, new]
     return stacked([Ranked(found, scores, items.num_items)], items.num_items, items.top)
 
 
 def _repeat(items: Items, seeds: Seeds) -> Ranked:
     """The entity's own items, most often first, then latest first; behind them the most popular ones."""
-    facts = items.facts
-    named = np.flatnonzero((facts.entity >= 0) & (facts.item >= 0))
-    order = named[np.argsort(facts.entity[named], kind="stable")]
-    wanted, place = np.unique(seeds.rows, return_inverse=True)
-    starts = np.searchsorted(facts.entity[order], wanted, side="left")
-    stops = np.searchsorted(facts.entity[order], wanted, side="right")
+    facts, (offsets, order) = items.facts, items.lists.of_entity
     found = _by_demand(items, seeds, 0)
     for as_of, visible, here in instants(seeds):
         until, there = facts.seen(visible, items.strict), items.exist(as_of)
         for row in here.tolist():
-            own = order[starts[place[row]] : stops[place[row]]]
+            entity = seeds.rows[row]
+            own = order[offsets[entity] : offsets[entity + 1]]
             own = own[own < until]
             if facts.end_us is not None:
                 own = own[facts.end_us[own] > visible]

@@ -173,7 +173,8 @@ def new_loader(snapshot: Snapshot, prepared: Prepared, settings: TaskSettings, s
         if task.kind is TaskKind.STATIC_LINK:
             snapshot = without_hidden(snapshot, item_path(task), prepared.labels, split, plan.seed)
         assert isinstance(prepared.judge, Judge)
-        items = items_of(task, snapshot, prepared.features, prepared.seen, strict, prepared.judge.top)
+        top, repeats = prepared.judge.top, model.repeats
+        items = items_of(task, snapshot, prepared.features, prepared.seen, strict, top, repeats=repeats)
     past = past_of(task, snapshot, model, strict)
     rest = (plan.seed, plan.num_threads, strict, past, items, prepared.history)
     return InputLoader(snapshot, prepared.features, model, *rest)
