@@ -159,6 +159,8 @@ class ModelArchitecture:
     year_over_year: Choice[bool] | None = _setting("model.year_over_year")
     module: Choice[str] | None = _setting("model.links")
     scorer: Choice[str] | None = _setting("model.scorer")
+    walks: Choice[bool] | None = _setting("model.walks")
+    repeats: Choice[bool] | None = _setting("model.repeats")
     target_embedding_mode: Choice[str] | None = _setting("model.item_embedding", _TARGETS)
     output_embedding_dim: Choice[int] | None = _setting("model.output_channels")
     distance_measure: Choice[str] | None = _only("dot_product")
