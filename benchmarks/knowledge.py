@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from static import SHARED, make_project, snapshot_of, spread
+from static import SHARED, make_project
+from tasks import snapshot_of
 
 from kincast.registry.version import VersionInfo
 from kincast.train.run import train_task
@@ -129,6 +130,11 @@ def count_of(path: Path) -> int:
     """The number in the first line of a file."""
     with gzip.open(path, "rt") as file:
         return int(file.readline())
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation, times 100."""
+    return f"{np.mean(values) * 100:.1f} ± {np.std(values) * 100:.1f}"
 
 
 if __name__ == "__main__":

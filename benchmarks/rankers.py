@@ -25,7 +25,7 @@ SHRINKAGE = (20.0, 100.0, 500.0)
 NEIGHBOURS = (100, 10_000)
 NEWEST = (20, 10_000)
 """Of item-kNN: added to the norms, items that each counts for, and how many of one's own newest facts are read."""
-FACTORS, ALPHAS, PENALTIES, SWEEPS, REFIT_DAYS = (8, 32), (1.0, 10.0), (10.0, 100.0), 8, 180.0
+FACTORS, ALPHAS, PENALTIES, SWEEPS, REFIT_DAYS = (8, 32), (1.0, 10.0), (10.0, 100.0, 1_000.0), 8, 180.0
 """Of alternating least squares; the factors of items are fitted anew after so many days."""
 
 

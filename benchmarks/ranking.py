@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from ranked_data import PROJECTS
 from rankers import Lists, Rule, factorisation, item_neighbours, named, popularity, repeat
-from static import snapshot_of
+from tasks import snapshot_of
 
 from kincast.graph.snapshot import Snapshot
 from kincast.model.ranked import Ranked
