@@ -31,8 +31,7 @@ def test_first_key_is_one_the_server_reads(values: list[Any], expected: Any) -> 
     row = {f"k{place}": value for place, value in enumerate(values)}
     predictor: Any = SimpleNamespace(
         entity_rows=lambda as_of: (np.array([5]), 0),
-        task=SimpleNamespace(entity="t"),
-        snapshot=SimpleNamespace(keys_of=lambda table, rows: SimpleNamespace(to_pylist=lambda: [row])),
+        keys_of=lambda rows: SimpleNamespace(to_pylist=lambda: [row]),
     )
     key = first_key(predictor)
     assert key == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,14 @@ import pytest
 from kincast.card import parse_card
 from kincast.clock import DAY_US, parse_instant
 from kincast.graph.build import build_snapshot
+from kincast.graph.csr import reverse_link
+from kincast.graph.snapshot import SnapshotLink, SnapshotTable
 from kincast.model import walk
+from kincast.model.item import facts_of, known_facts
 from kincast.model.walk import FactLists, walks
 from kincast.project import Project, TaskSettings
+from kincast.sample.negative import ItemPath
+from kincast.schema import Link
 from kincast.source.open import open_source
 from kincast.train.run import train_task
 
@@ -154,3 +160,27 @@ def test_what_others_had_with_it_is_found_also_for_items_nobody_had_before(tmp_p
         assert info.baselines.keys() == {"popularity", "recent popularity"}
     assert found[True] > 0.6
     assert found[False] < 0.3
+
+
+def test_a_fact_counts_from_when_both_its_ends_are_there() -> None:
+    buys, sells = (Link("sales", (column,), of, ("key",)) for column, of in (("buyer", "buyers"), ("item", "items")))
+    days = np.arange(6) * DAY_US
+    tables = {
+        "buyers": SnapshotTable("buyers", 2, days[[0, 4]], None),
+        "items": SnapshotTable("items", 2, days[[0, 3]], None),
+        "sales": SnapshotTable("sales", 3, days[[1, 2, 5]], days[[3, 4, 5]]),
+    }
+    forward = ([1, 0, 0], [0, 1, -1])  # the first sale's buyer comes on day 4, the second one's item on day 3
+    links = [
+        SnapshotLink(link, np.array(rows), *reverse_link(np.array(rows), 2))
+        for link, rows in zip((buys, sells), forward, strict=True)
+    ]
+    snapshot: Any = SimpleNamespace(tables=tables, links=links)
+    path = ItemPath((0,), 1)
+    found = known_facts(snapshot, path, facts_of(snapshot, path))
+    assert found.time_us is not None
+    assert found.end_us is not None
+    assert (found.time_us // DAY_US).tolist() == [3, 4, 5]
+    assert found.entity.tolist() == [0, 1, 0]
+    assert found.item.tolist() == [1, 0, -1]
+    assert (found.end_us // DAY_US).tolist() == [4, 3, 5]

@@ -39,7 +39,7 @@ def _schema(num_columns: int = 2, *, timed: bool = True, key: tuple[str, ...] = 
 
 def test_counts_means_and_first_values_of_facts_one_and_two_links_away() -> None:
     text = pretext_query(_schema(1), "people", WINDOWS)
-    near, far = '"my visits".of_a', '"my visits".of_a, notes.by'
+    near, far = '"my visits".of_a', '"my visits".of_a, notes."by"'
     assert _targets(_schema(1), text) == [
         f'COUNT("my visits".*, 0, 15, days) VIA {near} > 0',
         f'COUNT("my visits".*, 0, 60, days) VIA {near} > 0',

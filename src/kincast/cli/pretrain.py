@@ -17,7 +17,7 @@ def pretrain(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Learn what comes next along the links of rows, without labels."""
+    """Learn what comes next along links, without labels."""
     from kincast.cli.workspace import Workspace
     from kincast.clock import format_instant
     from kincast.train.pretrain import pretrain_task

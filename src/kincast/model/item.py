@@ -62,6 +62,30 @@ def facts_of(snapshot: Snapshot, path: ItemPath) -> Facts:
     return Facts(entity, np.asarray(link.forward, np.int64), facts.time_us, facts.end_us)
 
 
+def known_facts(snapshot: Snapshot, path: ItemPath, facts: Facts) -> Facts:
+    """The facts in the order in which they are known with both ends: a row that is not there yet is nobody's end.
+
+    Args:
+        snapshot: the rows.
+        path: from entities to items.
+        facts: along it.
+
+    Returns:
+        the same, each at the time at which the last of fact, entity and item came to be.
+    """
+    times = [] if facts.time_us is None else [np.asarray(facts.time_us)]
+    for index, rows in ((path.path[0], facts.entity), (path.item, facts.item)):
+        born_us = snapshot.tables[snapshot.links[index].link.target].time_us
+        if born_us is not None and len(born_us):
+            times.append(np.where(rows >= 0, born_us[rows], np.iinfo(np.int64).min))
+    if not times:
+        return facts
+    known_us = np.max(np.stack(times), axis=0)
+    order = np.argsort(known_us, kind="stable")
+    end_us = None if facts.end_us is None else facts.end_us[order]
+    return Facts(facts.entity[order], facts.item[order], known_us[order], end_us)
+
+
 class Items:
     """The items of a link task over a snapshot; safe to share between threads.
 
@@ -111,11 +135,15 @@ class Items:
         return Items(snapshot, features, self.path, places, allowed, self.strict, self.top, self.repeats)
 
     @cached_property
+    def _known(self) -> Facts:
+        return known_facts(self.snapshot, self.path, self.facts)
+
+    @cached_property
     def lists(self) -> FactLists:
         """The facts of each entity and of each item."""
         links = [self.snapshot.links[index] for index in (self.path.path[0], self.path.item)]
         num_entities, num_items = (self.snapshot.tables[link.link.target].num_rows for link in links)
-        facts = self.facts
+        facts = self._known
         return FactLists.of(facts.entity, facts.item, facts.time_us, facts.end_us, (num_entities, num_items))
 
     def reached(self, seeds: Seeds) -> ReachedInputs:
@@ -136,16 +164,17 @@ class Items:
         of = np.repeat(np.arange(len(seeds)), stops - starts)
         own = facts[np.arange(len(of)) - np.repeat(np.cumsum(stops - starts) - stops, stops - starts)]
         kept = own < self._cuts(seeds)[of]
-        if self.facts.end_us is not None:
-            kept &= self.facts.end_us[own] > seeds.visible[of]
-        pairs = np.unique(of[kept] * max(self.num_items, 1) + self.facts.item[own[kept]])
+        known = self._known
+        if known.end_us is not None:
+            kept &= known.end_us[own] > seeds.visible[of]
+        pairs = np.unique(of[kept] * max(self.num_items, 1) + known.item[own[kept]])
         width = max(self.num_items, 1)
         return Lists(np.searchsorted(pairs, np.arange(len(seeds) + 1) * width), pairs % width)
 
     def _cuts(self, seeds: Seeds) -> Int64s:
         """[n] how many facts, the first so many, each seed sees."""
         seen, place = np.unique(seeds.visible, return_inverse=True)
-        return np.array([self.facts.seen(visible, self.strict) for visible in seen.tolist()], np.int64)[place]
+        return np.array([self._known.seen(visible, self.strict) for visible in seen.tolist()], np.int64)[place]
 
     def inputs(self, rows: Int64s) -> TableInputs:
         """Features of items [n], without ages: those depend on the instant."""
