@@ -136,7 +136,7 @@ class TimedTrainer(Trainer):
 class PygTrainer(TimedTrainer):
     """The same for the reference, whose batches are whole."""
 
-    num_parts = 1
+    takes_parts = False
 
 
 def compare(project: Project, name: str, snapshot: Snapshot, options: argparse.Namespace) -> None:

@@ -33,7 +33,7 @@ COMMANDS = {
     "snapshot": ("snapshot.py", "--rows", "20000000"),
     "labels": ("labels.py",),
     "training": ("training.py",),
-    "quality": ("quality.py",),
+    "quality": ("quality.py", "--epochs", "6"),
     "append": ("append.py", "--base", "2000000", "--seconds", "20", "--rate", "100000"),
     "live": ("live.py", "--seconds", "60"),
     "audit": ("audit.py",),
