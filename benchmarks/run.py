@@ -44,6 +44,7 @@ COMMANDS = {
     "disk": ("kills.py", "disk"),
     "calibration": ("calibration.py",),
     "f1": ("tasks.py", "benchmarks/f1"),
+    "f1-fast": ("tasks.py", "benchmarks/f1", "--mode", "fast", "--seeds", "1"),
     "sets": ("tasks.py", *(f"benchmarks/sets/{name}" for name in ("fraud", "football", "travel", "retail"))),
     "context": ("context.py",),
     "why": ("why.py",),

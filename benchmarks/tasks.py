@@ -2,10 +2,12 @@
 
     python benchmarks/tasks.py benchmarks/f1 [--tasks dnf-frozen,top3-frozen] [--seeds 3]
     python benchmarks/tasks.py benchmarks/sets/*  [--kept]
+    python benchmarks/tasks.py benchmarks/f1 --mode fast --seeds 1
 
 A project is a folder with ``kincast.yaml``; where it has ``tables.py``, that makes its tables first, and where it has
 ``beside.py``, that gives further rules (``rules``) and metrics of the blend (``measures``). With ``--kept`` nothing is
-trained: the figures are those of the newest version of each task and seed.
+trained: the figures are those of the newest version of each task and seed. With ``--mode`` all settings of models and
+of training are the defaults, and the plan is the one that the mode suggests for the task.
 
 The last table holds the blend against each of its members, the network, the trees and the linear model, by the metric
 that decides and on the same rows. The noise of a difference is that of the rows (the paired bootstrap's interval, its
@@ -31,7 +33,7 @@ from kincast.card import read_card
 from kincast.graph.build import build_snapshot
 from kincast.graph.open import list_snapshots, open_snapshot
 from kincast.graph.snapshot import Snapshot
-from kincast.project import Project, read_project
+from kincast.project import ModelSettings, Project, TrainSettings, read_project
 from kincast.query.compile import compile_task
 from kincast.registry.version import NETWORK_ALONE, VersionInfo, list_versions, load_version
 from kincast.source.open import open_source
@@ -39,6 +41,8 @@ from kincast.train.blend import LIGHTGBM, LINEAR
 from kincast.train.metric import is_error
 from kincast.train.prepare import labels_of
 from kincast.train.run import train_task
+from kincast.train.search.mode import RunMode
+from kincast.train.search.suggest import suggest_model_plan
 
 MEMBERS = (NETWORK_ALONE, LIGHTGBM, LINEAR)
 
@@ -71,6 +75,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="", help="comma-separated; all by default")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--kept", action="store_true", help="read what was trained before, train nothing")
+    parser.add_argument("--mode", choices=[mode.value for mode in RunMode], help="defaults, by the plan of a mode")
     given = parser.parse_args()
     chosen, compared = set(filter(None, given.tasks.split(","))), {}
     for folder in given.projects:
@@ -80,7 +85,11 @@ def main() -> None:
         for name in project.tasks:
             if chosen and name not in chosen:
                 continue
-            infos = (newest if given.kept else train_seeds)(project, name, snapshot, range(given.seeds))
+            seeds = range(given.seeds)
+            if given.kept:
+                infos = newest(project, name, snapshot, seeds)
+            else:
+                infos = train_seeds(project, name, snapshot, seeds, given.mode)
             if infos:
                 more = more_figures(beside, project, name, snapshot, infos)
                 print_task(f"{folder.name}, {name}", infos, project.tasks[name].published, more)
@@ -103,12 +112,19 @@ def snapshot_of(project: Project) -> Snapshot:
     return build_snapshot(open_source(project.source, project.folder), read_card(project.card_path), project.snapshots)
 
 
-def train_seeds(project: Project, name: str, snapshot: Snapshot, seeds: Iterable[int]) -> list[VersionInfo]:
-    """What training a task gave, with each seed."""
+def train_seeds(
+    project: Project, name: str, snapshot: Snapshot, seeds: Iterable[int], mode: str | None = None
+) -> list[VersionInfo]:
+    """What training a task gave, with each seed; with a mode by the plan that it suggests, everything else left out."""
     infos = []
     for seed in seeds:
-        started = time.process_time()
-        infos.append(train_task(with_seed(project, name, seed), name, snapshot=snapshot).info)
+        started, plan = time.process_time(), None
+        if mode is not None:
+            own = project.tasks[name].model_copy(update={"model": ModelSettings(), "train": TrainSettings()})
+            project = project.model_copy(update={"tasks": {name: own}})
+            task = compile_task(own.query, snapshot.schema, project.targets)
+            plan = suggest_model_plan(task, snapshot, mode, labels=labels_of(project, name, task, snapshot))
+        infos.append(train_task(with_seed(project, name, seed), name, snapshot=snapshot, plan=plan).info)
         seconds, memory = time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         cost = f"{seconds:.0f} CPU-s with its baselines, {memory:.1f} GiB at most"
         print(f"{name}: seed {seed} took {cost}", file=sys.stderr, flush=True)
