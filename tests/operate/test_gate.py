@@ -13,7 +13,7 @@ from tests.registry.examples import SCHEMA, version, version_info
 
 from kincast.operate.gate import gate, promote
 from kincast.registry.registry import Registry
-from kincast.registry.version import Interval, Metrics, VersionInfo
+from kincast.registry.version import NETWORK_ALONE, Interval, Metrics, VersionInfo
 from kincast.report import Check, Report, Verdict
 from kincast.schema import Schema
 
@@ -67,6 +67,15 @@ def test_lightgbm_only_warns(value: float, verdict: str, words: str) -> None:
     report = gate(info(value), None)
     assert check(report, "gate.lightgbm").verdict == verdict
     assert words in check(report, "gate.lightgbm").message
+    assert report.passed
+
+
+@pytest.mark.parametrize(("name", "check_name"), [("linear model", "gate.linear"), (NETWORK_ALONE, "gate.network")])
+def test_a_part_of_a_blend_that_is_better_only_warns(name: str, check_name: str) -> None:
+    better = {name: measured(0.9), "entity mean": measured(0.6)}
+    margins = {name: measured(-0.1), "entity mean": measured(0.2)}
+    report = gate(info(0.8, baselines=better, margins=margins), None)
+    assert check(report, check_name).verdict is Verdict.WARN
     assert report.passed
 
 

@@ -14,8 +14,8 @@ from kincast.report import Check, Report, Verdict
 from kincast.train.metric import is_better, is_error, main_metric
 
 SPLIT = "validation"
-LEARNED = ("lightgbm", NETWORK_ALONE)
-"""Baselines that are trained models themselves: losing to one warns, losing to any other fails."""
+LEARNED = {"lightgbm": "gate.lightgbm", "linear model": "gate.linear", NETWORK_ALONE: "gate.network"}
+"""Baselines that are trained models themselves, and their checks: losing to one warns, losing to any other fails."""
 
 
 def gate(candidate: VersionInfo, champion: VersionInfo | None, *, metric: str | None = None) -> Report:
@@ -106,8 +106,8 @@ def _heuristics(candidate: VersionInfo, own: Interval, metric: str) -> Check:
 
 def _learned(candidate: VersionInfo, own: Interval, metric: str) -> Iterator[Check]:
     for name, found in _baselines(candidate, metric):
-        if name.casefold() in LEARNED:
-            check = "gate.lightgbm" if name.casefold() == LEARNED[0] else "gate.network"
+        check = LEARNED.get(name.casefold())
+        if check is not None:
             noise = "beyond noise" if _margin_is_beyond_noise(candidate, name, metric) else "within noise"
             where, shown = f"{SPLIT}.{metric}", f"model {own}, {name} {found}"
             if is_better(metric, found.value, own.value):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kincast.clock import format_instant
 from kincast.query.highlight import highlight
 from kincast.query.task import TaskKind
-from kincast.registry.version import model_words
+from kincast.registry.version import NETWORK_ALONE, model_words
 from kincast.report import Verdict
 from kincast.schema import Schema
 from kincast.train.metric import headline, is_error
@@ -41,7 +41,8 @@ METRIC_NAMES = {
     "ece_adaptive": "calibration error, adaptive bins",
     "skill": "gain over a constant, mean over targets",
 }
-OURS = "Graph neural network"
+BLEND, NETWORK = "Blend of all", "Graph neural network"
+"""What the model is called in tables and pictures."""
 MOST_BARS = 12
 
 
@@ -206,10 +207,11 @@ def compare(version: Mapping[str, Any], split: str = "test") -> Comparison | Non
     baselines = {name: values.get(split, {}) for name, values in version["baselines"].items()}
     marks = [Mark(name, "baseline", *triple(values.get(main))) for name, values in baselines.items()]
     marks.sort(key=lambda mark: (math.isnan(mark.value), sign * mark.value))
-    marks.insert(0, Mark(OURS, "model", *triple(own[main])))
+    ours = BLEND if NETWORK_ALONE in baselines else NETWORK
+    marks.insert(0, Mark(ours, "model", *triple(own[main])))
     quoted = {name: values for name, values in version["published"].items() if main in values}
     marks += [Mark(name, "quoted", *_quoted(values[main])) for name, values in quoted.items()]
-    cells = {OURS: own, **baselines}
+    cells = {ours: own, **baselines}
     rows = [
         (mark.name, mark.role, [cell(cells[mark.name].get(m)) for m in metrics])
         for mark in marks
